@@ -1,0 +1,210 @@
+//! Content ids: the type, the codecs and hash functions this node admits, and parsing with errors a person can act on.
+
+use std::fmt;
+
+use multihash_codetable::MultihashDigest;
+
+/// A content id whose digest may be up to 128 bytes long (identity ids carry their data in the digest).
+pub type Cid = ::cid::CidGeneric<128>;
+
+/// A multihash of the same capacity as [`Cid`].
+pub type Multihash = multihash::Multihash<128>;
+
+/// Longest identity digest admitted, in bytes.
+pub const MAX_IDENTITY_BYTES: usize = 128;
+/// Shortest digest of a real hash function admitted, in bytes.
+pub const MIN_DIGEST_BYTES: usize = 20;
+
+/// Multicodec numbers of the block formats this node reads (the multicodec table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// Bytes without structure, 0x55.
+    Raw,
+    /// DAG-PB, the format of UnixFS, 0x70.
+    DagPb,
+    /// DAG-CBOR, 0x71.
+    DagCbor,
+    /// Any other codec, kept as its number.
+    Other(u64),
+}
+
+impl Codec {
+    /// The multicodec number.
+    pub fn code(self) -> u64 {
+        match self {
+            Codec::Raw => 0x55,
+            Codec::DagPb => 0x70,
+            Codec::DagCbor => 0x71,
+            Codec::Other(code) => code,
+        }
+    }
+}
+
+impl From<u64> for Codec {
+    fn from(code: u64) -> Self {
+        match code {
+            0x55 => Codec::Raw,
+            0x70 => Codec::DagPb,
+            0x71 => Codec::DagCbor,
+            other => Codec::Other(other),
+        }
+    }
+}
+
+/// Hash functions this node admits: the list Kubo's `verifcid` admits, less the ones nobody produces any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hash {
+    /// The data itself, 0x00; at most [`MAX_IDENTITY_BYTES`].
+    Identity,
+    /// SHA-1, 0x11 (git objects).
+    Sha1,
+    /// SHA-2 with 256 bits, 0x12; the default.
+    Sha2_256,
+    /// SHA-2 with 512 bits, 0x13.
+    Sha2_512,
+    /// SHA-3 with 224, 256, 384 or 512 bits, 0x17 to 0x14; the code is kept.
+    Sha3(u64),
+    /// Keccak with 224 to 512 bits, 0x1a to 0x1d; the code is kept.
+    Keccak(u64),
+    /// BLAKE2b with 160 to 512 bits, 0xb214 to 0xb240; the code is kept.
+    Blake2b(u64),
+    /// BLAKE2s with 160 to 256 bits, 0xb254 to 0xb260; the code is kept.
+    Blake2s(u64),
+    /// BLAKE3 with 256 bits, 0x1e.
+    Blake3,
+}
+
+impl Hash {
+    /// The multihash number.
+    pub fn code(self) -> u64 {
+        match self {
+            Hash::Identity => 0x00,
+            Hash::Sha1 => 0x11,
+            Hash::Sha2_256 => 0x12,
+            Hash::Sha2_512 => 0x13,
+            Hash::Blake3 => 0x1e,
+            Hash::Sha3(code) | Hash::Keccak(code) | Hash::Blake2b(code) | Hash::Blake2s(code) => code,
+        }
+    }
+
+    /// The function of a multihash number, or an error naming the number.
+    pub fn from_code(code: u64) -> Result<Self, CidError> {
+        Ok(match code {
+            0x00 => Hash::Identity,
+            0x11 => Hash::Sha1,
+            0x12 => Hash::Sha2_256,
+            0x13 => Hash::Sha2_512,
+            0x14..=0x17 => Hash::Sha3(code),
+            0x1a..=0x1d => Hash::Keccak(code),
+            0x1e => Hash::Blake3,
+            0xb214..=0xb240 => Hash::Blake2b(code),
+            0xb254..=0xb260 => Hash::Blake2s(code),
+            _ => return Err(CidError::HashNotAdmitted { code }),
+        })
+    }
+
+    /// Hashes `data`.
+    pub fn digest(self, data: &[u8]) -> Result<Multihash, CidError> {
+        let code = self.code();
+        if self == Hash::Identity {
+            if data.len() > MAX_IDENTITY_BYTES {
+                return Err(CidError::DigestLength { code, bytes: data.len() });
+            }
+            return Multihash::wrap(code, data).map_err(|_| CidError::DigestLength { code, bytes: data.len() });
+        }
+        if self == Hash::Sha2_256 {
+            // By far the commonest; straight to the implementation that uses the CPU's SHA extensions.
+            use sha2::Digest;
+            let digest = sha2::Sha256::digest(data);
+            return Multihash::wrap(code, &digest).map_err(|_| CidError::DigestLength { code, bytes: digest.len() });
+        }
+        let function =
+            multihash_codetable::Code::try_from(code).map_err(|_| CidError::HashNotAdmitted { code })?;
+        let hash = function.digest(data);
+        Multihash::wrap(code, hash.digest()).map_err(|_| CidError::DigestLength { code, bytes: hash.digest().len() })
+    }
+}
+
+/// Why a content id is not admitted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CidError {
+    /// The text or bytes are no content id.
+    #[error("'{text}' is not a valid CID: {reason}")]
+    Malformed {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The hash function is not on the list.
+    #[error("hash function 0x{code:x} is not admitted; use sha2-256, sha2-512, sha3, blake2b, blake2s, blake3 or identity")]
+    HashNotAdmitted {
+        /// Its multihash number.
+        code: u64,
+    },
+    /// The digest is too short or too long.
+    #[error("a digest of {bytes} bytes is not admitted for hash function 0x{code:x} (20 to 128 bytes; identity at most 128)")]
+    DigestLength {
+        /// The multihash number.
+        code: u64,
+        /// The digest's length.
+        bytes: usize,
+    },
+}
+
+/// Checks that a content id uses an admitted hash function and digest length.
+pub fn admit(cid: &Cid) -> Result<Hash, CidError> {
+    let hash = Hash::from_code(cid.hash().code())?;
+    let bytes = cid.hash().digest().len();
+    let fits = if hash == Hash::Identity { bytes <= MAX_IDENTITY_BYTES } else { bytes >= MIN_DIGEST_BYTES };
+    if fits { Ok(hash) } else { Err(CidError::DigestLength { code: hash.code(), bytes }) }
+}
+
+/// Parses a content id from text, alone or behind `/ipfs/`, and checks that it is admitted.
+pub fn parse(text: &str) -> Result<Cid, CidError> {
+    let bare = text.trim().strip_prefix("/ipfs/").unwrap_or(text.trim()).trim_end_matches('/');
+    let cid = Cid::try_from(bare).map_err(|e| malformed(text, e))?;
+    admit(&cid)?;
+    Ok(cid)
+}
+
+/// Parses a content id from bytes and checks that it is admitted.
+pub fn from_bytes(bytes: &[u8]) -> Result<Cid, CidError> {
+    let cid = Cid::try_from(bytes).map_err(|e| malformed("<bytes>", e))?;
+    admit(&cid)?;
+    Ok(cid)
+}
+
+fn malformed(text: &str, reason: impl fmt::Display) -> CidError {
+    let shown: String = text.chars().take(80).collect();
+    CidError::Malformed { text: shown, reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_both_versions_with_and_without_prefix() {
+        for text in [
+            "Qmf412jQZiuVUtdgnB36FXFX7xg5V6KEbSJ4dpQuhkLyfD",
+            "/ipfs/bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e",
+        ] {
+            parse(text).unwrap();
+        }
+        for text in ["", "Qm", "hello", "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5"] {
+            assert!(matches!(parse(text), Err(CidError::Malformed { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn unlisted_and_short_hashes_are_refused() {
+        let md5 = Cid::new_v1(0x55, Multihash::wrap(0xd5, &[0; 16]).unwrap());
+        assert_eq!(admit(&md5), Err(CidError::HashNotAdmitted { code: 0xd5 }));
+        let short = Cid::new_v1(0x55, Multihash::wrap(0x12, &[0; 10]).unwrap());
+        assert_eq!(admit(&short), Err(CidError::DigestLength { code: 0x12, bytes: 10 }));
+        let identity = Cid::new_v1(0x55, Multihash::wrap(0, &[7; 128]).unwrap());
+        assert_eq!(admit(&identity), Ok(Hash::Identity));
+    }
+}
