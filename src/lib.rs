@@ -7,3 +7,15 @@
 #![warn(missing_docs)]
 
 pub mod base;
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod content;
+pub mod dag;
+pub mod exchange;
+pub mod http;
+pub mod net;
+pub mod node;
+pub mod routing;
+pub mod store;
+pub mod work;

@@ -118,8 +118,7 @@ impl Hash {
             let digest = sha2::Sha256::digest(data);
             return Multihash::wrap(code, &digest).map_err(|_| CidError::DigestLength { code, bytes: digest.len() });
         }
-        let function =
-            multihash_codetable::Code::try_from(code).map_err(|_| CidError::HashNotAdmitted { code })?;
+        let function = multihash_codetable::Code::try_from(code).map_err(|_| CidError::HashNotAdmitted { code })?;
         let hash = function.digest(data);
         Multihash::wrap(code, hash.digest()).map_err(|_| CidError::DigestLength { code, bytes: hash.digest().len() })
     }
@@ -138,13 +137,17 @@ pub enum CidError {
         reason: String,
     },
     /// The hash function is not on the list.
-    #[error("hash function 0x{code:x} is not admitted; use sha2-256, sha2-512, sha3, blake2b, blake2s, blake3 or identity")]
+    #[error(
+        "hash function 0x{code:x} is not admitted; use sha2-256, sha2-512, sha3, blake2b, blake2s, blake3 or identity"
+    )]
     HashNotAdmitted {
         /// Its multihash number.
         code: u64,
     },
     /// The digest is too short or too long.
-    #[error("a digest of {bytes} bytes is not admitted for hash function 0x{code:x} (20 to 128 bytes; identity at most 128)")]
+    #[error(
+        "a digest of {bytes} bytes is not admitted for hash function 0x{code:x} (20 to 128 bytes; identity at most 128)"
+    )]
     DigestLength {
         /// The multihash number.
         code: u64,

@@ -51,7 +51,9 @@ impl HasKind for std::io::Error {
             E::AlreadyExists | E::AddrInUse => Kind::Conflict,
             E::StorageFull | E::QuotaExceeded | E::FileTooLarge => Kind::Busy,
             E::TimedOut => Kind::Timeout,
-            E::ConnectionRefused | E::ConnectionReset | E::NotConnected | E::BrokenPipe | E::UnexpectedEof => Kind::Offline,
+            E::ConnectionRefused | E::ConnectionReset | E::NotConnected | E::BrokenPipe | E::UnexpectedEof => {
+                Kind::Offline
+            }
             E::InvalidData => Kind::Corrupt,
             E::InvalidInput => Kind::Invalid,
             _ => Kind::Bug,

@@ -41,7 +41,10 @@ pub async fn write_bytes<W: AsyncWrite + Unpin>(io: &mut W, bytes: &[u8]) -> Res
 }
 
 /// Reads one frame of at most `limit` bytes; `None` when the stream ended cleanly before it.
-pub async fn read<R: AsyncRead + Unpin, T: DeserializeOwned>(io: &mut R, limit: usize) -> Result<Option<T>, FrameError> {
+pub async fn read<R: AsyncRead + Unpin, T: DeserializeOwned>(
+    io: &mut R,
+    limit: usize,
+) -> Result<Option<T>, FrameError> {
     match read_bytes(io, limit).await? {
         Some(bytes) => Ok(Some(cbor::from_slice(&bytes, limit)?)),
         None => Ok(None),

@@ -1,0 +1,1 @@
+//! The cluster: Raft among masters, members, certificates, sessions, tasks (control only).

@@ -1,0 +1,1 @@
+//! What users do with content: add, cat, get, ls, pin.

@@ -1,0 +1,1 @@
+//! Pure content addressing: codecs, chunking, UnixFS, paths.

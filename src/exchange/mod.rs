@@ -1,0 +1,1 @@
+//! Bitswap: client sessions and server.

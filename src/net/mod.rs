@@ -1,0 +1,1 @@
+//! One libp2p swarm behind narrow handles.

@@ -1,0 +1,1 @@
+//! Who has it, and whom do we trust.

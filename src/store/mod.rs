@@ -1,0 +1,1 @@
+//! Bytes at rest: blocks, key-value engines, pins, keys, the write-ahead log.

@@ -1,0 +1,1 @@
+//! Where control meets data: task handlers and the pin keeper.
