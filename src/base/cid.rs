@@ -118,6 +118,11 @@ impl Hash {
             let digest = sha2::Sha256::digest(data);
             return Multihash::wrap(code, &digest).map_err(|_| CidError::DigestLength { code, bytes: digest.len() });
         }
+        if self == Hash::Sha1 {
+            use sha1::Digest;
+            let digest = sha1::Sha1::digest(data);
+            return Multihash::wrap(code, &digest).map_err(|_| CidError::DigestLength { code, bytes: digest.len() });
+        }
         let function = multihash_codetable::Code::try_from(code).map_err(|_| CidError::HashNotAdmitted { code })?;
         let hash = function.digest(data);
         Multihash::wrap(code, hash.digest()).map_err(|_| CidError::DigestLength { code, bytes: hash.digest().len() })
