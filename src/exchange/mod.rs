@@ -1,1 +1,10 @@
-//! Bitswap: client sessions and server.
+//! Fetching and serving blocks: real Bitswap (1.2.0 down to the unversioned protocol) as sans-IO cores with tasks around.
+//!
+//! What always holds: no block is stored or delivered whose CID was not recomputed from its bytes; every queue, wantlist
+//! and buffer is bounded; replies are taken from any stream of a peer. Start reading at [`service`].
+
+pub mod error;
+pub mod service;
+
+pub use error::ExchangeError;
+pub use service::{Exchange, ExchangeStat, Session};
