@@ -1,1 +1,5 @@
 //! The cluster: Raft among masters, members, certificates, sessions, tasks (control only).
+
+pub mod model;
+pub mod raft;
+pub mod state;
