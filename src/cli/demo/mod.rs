@@ -1,0 +1,133 @@
+//! `demo`: a whole cluster on this machine, told step by step.
+//!
+//! Six daemons are started as separate processes of this very binary, with throw-away repos on free loopback ports and
+//! a DHT of their own. What always holds: whatever ends the demo (its end, Ctrl-C, SIGTERM, the death of its process),
+//! the daemons end with it and their folders are removed. Start with `story.rs`.
+
+mod members;
+mod story;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::members::Cast;
+
+/// Longest a whole demo may take before it counts as failed.
+const WHOLE: Duration = Duration::from_secs(44);
+
+/// Runs a whole cluster on this machine and tells what happens.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  ipfs-kit demo                 start the cluster, show every step, keep it running until Ctrl-C
+  ipfs-kit demo ~/notes         count the words of another folder
+  ipfs-kit demo --exit          end after the last step; the exit code says whether all went well")]
+pub struct DemoArgs {
+    /// The folder or file whose words are counted [default: docs, or a small text where there is no such folder]
+    pub path: Option<PathBuf>,
+    /// End after the last step, within 45 seconds, with a verdict and an exit code
+    #[arg(long)]
+    pub exit: bool,
+}
+
+/// Runs the demo; the exit code is 0 only when every step went well.
+pub fn run(args: DemoArgs) -> ExitCode {
+    // One thread: a daemon ends with the thread that started it, and this one lives as long as the process.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("demo: cannot start: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(perform(args));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+async fn perform(args: DemoArgs) -> ExitCode {
+    let stage = match Stage::build(args.path) {
+        Ok(stage) => stage,
+        Err(e) => {
+            eprintln!("demo: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut cast = Cast::new(stage.folder.clone());
+    let interrupted = async {
+        let (Ok(mut int), Ok(mut term), Ok(mut hup)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+        else {
+            return std::future::pending().await;
+        };
+        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {}, _ = hup.recv() => {} }
+    };
+    tokio::pin!(interrupted);
+
+    let told = tokio::select! {
+        told = tokio::time::timeout(WHOLE, story::tell(&mut cast, &stage.input)) => match told {
+            Ok(told) => told,
+            Err(_) => Err(format!("the demo was not over after {} seconds", WHOLE.as_secs())),
+        },
+        () = &mut interrupted => Err("interrupted".into()),
+    };
+    let code = match &told {
+        Ok(()) => {
+            println!("\nVerdict: every step went well.");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("\nVerdict: FAILED: {why}");
+            cast.show_last_words();
+            ExitCode::FAILURE
+        }
+    };
+    if told.is_ok() && !args.exit {
+        story::invite(&cast);
+        interrupted.await;
+        println!("\nRemoving the cluster …");
+    }
+    cast.end().await;
+    if let Err(e) = std::fs::remove_dir_all(&stage.folder)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        eprintln!("demo: could not remove {}: {e}", stage.folder.display());
+    }
+    code
+}
+
+/// The throw-away folder and the content to work on.
+struct Stage {
+    folder: PathBuf,
+    input: PathBuf,
+}
+
+impl Stage {
+    fn build(path: Option<PathBuf>) -> Result<Stage, String> {
+        if let Some(path) = &path
+            && !path.exists()
+        {
+            return Err(format!("{} does not exist; give a file or folder to count the words of", path.display()));
+        }
+        let name = format!("ipfs-kit-demo-{}", data_encoding::HEXLOWER.encode(&crate::base::random::bytes::<4>()));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+        let input = match path {
+            Some(path) => path,
+            None if Path::new("docs").is_dir() => PathBuf::from("docs"),
+            None => {
+                let input = folder.join("text");
+                std::fs::create_dir_all(&input)
+                    .and_then(|()| std::fs::write(input.join("about.txt"), include_str!("about.txt")))
+                    .map_err(|e| format!("cannot write {}: {e}", input.display()))?;
+                input
+            }
+        };
+        let input = input.canonicalize().map_err(|e| format!("cannot read {}: {e}", input.display()))?;
+        Ok(Stage { folder, input })
+    }
+}

@@ -1,0 +1,212 @@
+//! Real daemons for the journeys: started from the built binary on free loopback ports, asked through its verbs.
+#![allow(dead_code)]
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// Longest any single wait of a journey; reaching it means that something is broken, not slow.
+pub const GUARD: Duration = Duration::from_secs(60);
+
+/// The built binary, with nothing of the caller's environment that would redirect it.
+pub fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipfs-kit"));
+    command.env_remove("IPFS_KIT_PATH").env_remove("IPFS_KIT_API_URL").stdin(Stdio::null());
+    command
+}
+
+/// How a daemon is started.
+#[derive(Clone, Debug, Default)]
+pub struct Start<'a> {
+    /// Address, token and role to join with.
+    pub join: Option<(&'a str, &'a str, &'a str)>,
+    /// The private DHT's name.
+    pub namespace: &'a str,
+    /// More arguments.
+    pub extra: Vec<&'a str>,
+}
+
+/// One running daemon; killed when dropped.
+pub struct Daemon {
+    pub repo: PathBuf,
+    pub api: String,
+    pub swarm: Vec<String>,
+    pub peer: String,
+    pub child: Child,
+    log: mpsc::Receiver<String>,
+    stderr: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Daemon {
+    /// Starts a daemon on `repo` and waits until it says that it is ready.
+    pub fn start(repo: &Path, start: &Start) -> Daemon {
+        match Self::try_start(repo, start) {
+            Ok(daemon) => daemon,
+            Err(output) => panic!("the daemon on {} ended before it was ready:\n{output}", repo.display()),
+        }
+    }
+
+    /// Starts a daemon; when it ends before being ready, gives its output.
+    pub fn try_start(repo: &Path, start: &Start) -> Result<Daemon, String> {
+        let mut command = binary();
+        command.arg("--repo").arg(repo).arg("daemon");
+        command.args(["--api", "127.0.0.1:0", "--swarm", "/ip4/127.0.0.1/tcp/0"]);
+        if !start.namespace.is_empty() {
+            command.args(["--dht-namespace", start.namespace]);
+        }
+        if let Some((address, token, role)) = start.join {
+            command.args(["--join", address, "--token", token, "--role", role]);
+        }
+        command.args(&start.extra).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let (said, log) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if said.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut stderr = child.stderr.take().expect("stderr is piped");
+        let stderr = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let mut daemon = Daemon {
+            repo: repo.to_owned(),
+            api: String::new(),
+            swarm: Vec::new(),
+            peer: String::new(),
+            child,
+            log,
+            stderr: Some(stderr),
+        };
+        let deadline = Instant::now() + GUARD;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match daemon.log.recv_timeout(left) {
+                Ok(line) if line == "Daemon is ready" => break,
+                Ok(line) => {
+                    if let Some(address) = line.strip_prefix("Swarm listening on ") {
+                        daemon.swarm.push(address.to_owned());
+                    }
+                    if let Some(address) = line.strip_prefix("API server listening on ") {
+                        daemon.api = address.to_owned();
+                    }
+                }
+                Err(_) => {
+                    let _ = daemon.child.kill();
+                    let stderr = daemon.stderr.take().and_then(|s| s.join().ok()).unwrap_or_default();
+                    return Err(stderr);
+                }
+            }
+        }
+        daemon.peer = daemon.json(&["id"])["id"].as_str().expect("id has an id").to_owned();
+        Ok(daemon)
+    }
+
+    /// An address others can dial, with the peer id.
+    pub fn address(&self) -> String {
+        let bare = self.swarm.first().expect("a ready daemon listens somewhere");
+        if bare.contains("/p2p/") { bare.clone() } else { format!("{bare}/p2p/{}", self.peer) }
+    }
+
+    /// Runs a verb against this daemon.
+    pub fn run(&self, args: &[&str]) -> Output {
+        binary().args(["--api-url", &self.api]).args(args).output().expect("the binary runs")
+    }
+
+    /// Runs a verb that must succeed and gives its standard output.
+    pub fn ok(&self, args: &[&str]) -> Vec<u8> {
+        let out = self.run(args);
+        assert!(out.status.success(), "{args:?} failed: {}", String::from_utf8_lossy(&out.stderr));
+        out.stdout
+    }
+
+    /// Runs a verb that must succeed and gives its JSON.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let mut all = args.to_vec();
+        all.extend(["--format", "json"]);
+        let out = self.ok(&all);
+        serde_json::from_slice(&out).unwrap_or_else(|e| panic!("{args:?}: {e}: {}", String::from_utf8_lossy(&out)))
+    }
+
+    /// Runs a verb that must fail and gives its standard error.
+    pub fn fails(&self, args: &[&str]) -> String {
+        let out = self.run(args);
+        assert!(!out.status.success(), "{args:?} succeeded: {}", String::from_utf8_lossy(&out.stdout));
+        String::from_utf8_lossy(&out.stderr).into_owned()
+    }
+
+    /// Asks for the cluster's status until it is as wanted.
+    pub fn status_when(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        eventually(what, || {
+            let out = self.run(&["cluster", "status", "--format", "json"]);
+            let status: Value = serde_json::from_slice(&out.stdout).ok()?;
+            wanted(&status).then_some(status)
+        })
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).expect("a child has a pid");
+        rustix::process::kill_process(pid, signal).expect("the child can be signalled");
+    }
+
+    /// Kills the daemon outright and gives its repo's path.
+    pub fn kill(mut self) -> PathBuf {
+        self.child.kill().expect("the child can be killed");
+        self.child.wait().expect("the child can be waited for");
+        self.repo.clone()
+    }
+
+    /// Stops the daemon with SIGTERM and requires a clean end.
+    pub fn stop(mut self) -> PathBuf {
+        self.signal(rustix::process::Signal::TERM);
+        let status = self.child.wait().expect("the child can be waited for");
+        let stderr = self.stderr.take().and_then(|s| s.join().ok()).unwrap_or_default();
+        assert!(status.success(), "SIGTERM must end a daemon cleanly: {status}\n{stderr}");
+        self.repo.clone()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking()
+            && let Some(stderr) = self.stderr.take().and_then(|s| s.join().ok())
+        {
+            let tail: Vec<&str> = stderr.lines().rev().take(15).collect();
+            eprintln!("--- {} said last:", self.repo.display());
+            for line in tail.iter().rev() {
+                eprintln!("    {line}");
+            }
+        }
+    }
+}
+
+/// Asks until there is an answer; processes give no event to wait on from outside.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + GUARD;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {} s in vain: {what}", GUARD.as_secs());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The members of a status with that role.
+pub fn with_role<'a>(status: &'a Value, role: &str) -> Vec<&'a Value> {
+    status["members"].as_array().into_iter().flatten().filter(|m| m["role"] == role).collect()
+}

@@ -1,0 +1,251 @@
+//! Journeys of a cluster between real processes on loopback, by hand as a person would do them.
+
+mod common;
+
+use std::{collections::BTreeMap, path::Path, process::Command};
+
+use common::{Daemon, Start, binary, eventually, with_role};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// Three masters, some workers, and a leecher that knows the first master's address only.
+struct Cluster {
+    _folder: tempfile::TempDir,
+    namespace: String,
+    masters: Vec<Daemon>,
+    workers: Vec<Daemon>,
+    leecher: Daemon,
+}
+
+impl Cluster {
+    fn start(masters: usize, workers: usize) -> Cluster {
+        let folder = tempfile::tempdir().unwrap();
+        let namespace = format!("journey-{}", folder.path().file_name().unwrap().to_string_lossy().replace('.', ""));
+        let repo = |name: String| folder.path().join(name);
+        let plain = Start { namespace: &namespace, ..Start::default() };
+        let first = Daemon::start(&repo("master-0".into()), &plain);
+        first.json(&["cluster", "init"]);
+        let address = first.address();
+        let token = |role: &str| {
+            let token = first.json(&["cluster", "token", "create", "--role", role]);
+            token["token"].as_str().unwrap().to_owned()
+        };
+        let join = |name: String, token: &str, role: &str| {
+            Daemon::start(&repo(name), &Start { join: Some((&address, token, role)), ..plain.clone() })
+        };
+        let master_token = token("master");
+        let more: Vec<_> = (1..masters).map(|n| join(format!("master-{n}"), &master_token, "master")).collect();
+        let worker_token = token("worker");
+        let workers: Vec<_> = (0..workers).map(|n| join(format!("worker-{n}"), &worker_token, "worker")).collect();
+        let leecher = join("leecher".into(), &token("leecher"), "leecher");
+        let masters = std::iter::once(first).chain(more).collect::<Vec<_>>();
+        let count = workers.len();
+        masters[0].status_when("every master votes and every worker is alive", |s| {
+            with_role(s, "master").iter().filter(|m| m["voter"] == true).count() == masters.len()
+                && with_role(s, "worker").iter().filter(|m| m["state"] == "alive").count() == count
+        });
+        Cluster { _folder: folder, namespace, masters, workers, leecher }
+    }
+
+    fn restart(&self, repo: &Path) -> Daemon {
+        Daemon::start(repo, &Start { namespace: &self.namespace, ..Start::default() })
+    }
+}
+
+/// What `wc` and `find` count over every file below a path.
+fn wc(path: &Path) -> BTreeMap<&'static str, u64> {
+    let out = Command::new("sh")
+        .arg("-c")
+        .arg("find \"$1\" -type f -exec cat {} + | LC_ALL=C wc; find \"$1\" -type f | wc -l")
+        .arg("sh")
+        .arg(path)
+        .output()
+        .unwrap();
+    let numbers: Vec<u64> =
+        String::from_utf8(out.stdout).unwrap().split_whitespace().map(|n| n.parse().unwrap()).collect();
+    BTreeMap::from([("lines", numbers[0]), ("words", numbers[1]), ("bytes", numbers[2]), ("files", numbers[3])])
+}
+
+fn counted(daemon: &Daemon, task: &Value) -> BTreeMap<&'static str, u64> {
+    let result: Value = serde_json::from_slice(&daemon.ok(&["task", "result", task["id"].as_str().unwrap()])).unwrap();
+    ["lines", "words", "bytes", "files"].into_iter().map(|k| (k, result[k].as_u64().unwrap())).collect()
+}
+
+fn folder_of_text(at: &Path, seed: u64) {
+    std::fs::create_dir_all(at.join("inner")).unwrap();
+    for n in 0..8 {
+        let words: String =
+            (0..200).map(|w| format!("word{} \t{}\n", w * n + seed, if w % 7 == 0 { "\n" } else { "" })).collect();
+        std::fs::write(at.join(format!("file-{n}.txt")), &words).unwrap();
+        std::fs::write(at.join("inner").join(format!("no-newline-at-the-end-{n}")), words.trim_end()).unwrap();
+    }
+    std::fs::write(at.join("empty"), b"").unwrap();
+}
+
+#[test]
+fn content_tasks_fail_over_and_return_of_the_dead() {
+    let mut cluster = Cluster::start(3, 2);
+    let texts = tempfile::tempdir().unwrap();
+    folder_of_text(texts.path(), 1);
+    let worker = &cluster.workers[0];
+    let added = worker.json(&["add", "-r", texts.path().to_str().unwrap()]);
+    let cid = added["cid"].as_str().unwrap().to_owned();
+
+    // Through the DHT: the leecher has no connection to the worker before it asks.
+    let peers = cluster.leecher.json(&["peers"]);
+    assert!(!peers["peers"].as_array().unwrap().iter().any(|p| p["id"] == worker.peer.as_str()), "{peers}");
+    let fetched = tempfile::tempdir().unwrap();
+    let out = fetched.path().join("out");
+    cluster.leecher.ok(&["get", &cid, "-o", out.to_str().unwrap()]);
+    let same = Command::new("diff").arg("-r").arg(texts.path()).arg(&out).status().unwrap();
+    assert!(same.success(), "what was fetched differs from what was added");
+
+    let task = cluster.leecher.json(&["task", "submit", "word-count", &cid, "--wait"]);
+    assert_eq!(task["state"], "completed", "{task}");
+    assert_eq!(task["worker"], worker.peer.as_str(), "the task must run where its input lies: {task}");
+    assert_eq!(counted(&cluster.leecher, &task), wc(texts.path()));
+
+    // The leader dies; the others go on, and so do tasks.
+    let leader = cluster.masters[1].status_when("a leader", |s| s["leader"].is_string())["leader"].clone();
+    let at = cluster.masters.iter().position(|m| leader == m.peer.as_str()).unwrap();
+    let dead_peer = cluster.masters[at].peer.clone();
+    let repo = cluster.masters.remove(at).kill();
+    cluster.masters[0].status_when("a new leader", |s| s["leader"].is_string() && s["leader"] != leader);
+    let task = cluster.leecher.json(&["task", "submit", "word-count", &cid, "--wait"]);
+    assert_eq!(task["state"], "completed", "{task}");
+
+    // A plain daemon on the dead master's repo is that member again, on another port that the others learn.
+    let back = cluster.restart(&repo);
+    assert_eq!(back.peer, dead_peer);
+    let port = back.address();
+    let port = port.split("/tcp/").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    cluster.masters[0].status_when("the returned master is alive at its new address", |s| {
+        with_role(s, "master").iter().any(|m| {
+            m["peer"] == dead_peer.as_str()
+                && m["state"] == "alive"
+                && m["voter"] == true
+                && m["addresses"].to_string().contains(&format!("/tcp/{port}"))
+        })
+    });
+    cluster.masters.push(back);
+
+    // So is a worker's.
+    let worker = cluster.workers.remove(0);
+    let peer = worker.peer.clone();
+    let back = cluster.restart(&worker.stop());
+    cluster.masters[0].status_when("the returned worker is alive", |s| {
+        with_role(s, "worker").iter().any(|m| m["peer"] == peer.as_str() && m["state"] == "alive")
+    });
+    let task = cluster.leecher.json(&["task", "submit", "word-count", &cid, "--wait"]);
+    assert_eq!((&task["state"], &task["worker"]), (&"completed".into(), &Value::from(peer)), "{task}");
+    drop(back);
+}
+
+#[test]
+fn twenty_tasks_run_where_their_inputs_lie() {
+    let cluster = Cluster::start(1, 2);
+    let texts = tempfile::tempdir().unwrap();
+    let inputs: Vec<(String, &Daemon)> = (0..20)
+        .map(|n| {
+            let path = texts.path().join(format!("text-{n}"));
+            std::fs::write(&path, format!("input number {n}\n").repeat(n + 1)).unwrap();
+            let worker = &cluster.workers[n % 2];
+            (worker.json(&["add", path.to_str().unwrap()])["cid"].as_str().unwrap().to_owned(), worker)
+        })
+        .collect();
+    for (cid, holder) in inputs {
+        let task = cluster.leecher.json(&["task", "submit", "word-count", &cid, "--wait"]);
+        assert_eq!(task["state"], "completed", "{task}");
+        assert_eq!(task["worker"], holder.peer.as_str(), "{task}");
+    }
+}
+
+#[test]
+fn a_stopped_worker_loses_its_tasks_to_another() {
+    let cluster = Cluster::start(1, 2);
+    let stopped = &cluster.workers[0];
+    stopped.signal(Signal::STOP);
+    let ids: Vec<String> =
+        (0..6).map(|_| cluster.leecher.json(&["task", "submit", "noop"])["id"].as_str().unwrap().to_owned()).collect();
+    let ended = |id: &String| {
+        eventually("every task ends", || {
+            let task = cluster.masters[0].json(&["task", "status", id]);
+            (task["state"] == "completed").then_some(task)
+        })
+    };
+    let before: Vec<Value> = ids.iter().map(ended).collect();
+    for task in &before {
+        assert_eq!(task["worker"], cluster.workers[1].peer.as_str(), "a stopped worker completed a task: {task}");
+    }
+    // What the stopped worker says when it wakes up changes nothing.
+    stopped.signal(Signal::CONT);
+    cluster.masters[0].status_when("the woken worker is alive again", |s| {
+        with_role(s, "worker").iter().all(|m| m["state"] == "alive")
+    });
+    let task = cluster.leecher.json(&["task", "submit", "noop", "--wait"]);
+    assert_eq!(task["state"], "completed", "{task}");
+    assert_eq!(ids.iter().map(ended).collect::<Vec<_>>(), before);
+}
+
+#[test]
+fn a_join_that_cannot_work_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Daemon::start(&folder.path().join("first"), &Start { namespace: "refusals", ..Start::default() });
+    first.json(&["cluster", "init"]);
+    let token = |role: &str, ttl: &str| {
+        let token = first.json(&["cluster", "token", "create", "--role", role, "--ttl", ttl]);
+        token["token"].as_str().unwrap().to_owned()
+    };
+    let worker = token("worker", "1h");
+    let address = first.address();
+    let refused = |name: &str, address: &str, token: &str, role: &str| {
+        let start = Start { join: Some((address, token, role)), namespace: "refusals", ..Start::default() };
+        Daemon::try_start(&folder.path().join(name), &start).err().expect("the join must be refused")
+    };
+    let text = refused("a", &address, &worker, "master");
+    assert!(text.contains("worker"), "the token's role is named: {text}");
+    let text = refused("b", "/ip4/127.0.0.1/tcp/1", &worker, "worker");
+    assert!(text.contains("/tcp/1"), "the address is named: {text}");
+    let mut forged = worker.clone().into_bytes();
+    let at = forged.len() - 10;
+    forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+    refused("c", &address, &String::from_utf8(forged).unwrap(), "worker");
+    let text = refused("d", &address, "not-a-token", "worker");
+    assert!(text.contains("token"), "{text}");
+
+    // Another cluster's token is told apart by the cluster id it carries.
+    let other = Daemon::start(&folder.path().join("other"), &Start { namespace: "refusals", ..Start::default() });
+    other.json(&["cluster", "init"]);
+    let foreign = other.json(&["cluster", "token", "create", "--role", "worker"]);
+    let text = refused("e", &address, foreign["token"].as_str().unwrap(), "worker");
+    assert!(text.contains("cluster"), "{text}");
+}
+
+#[test]
+fn the_demo_ends_well_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = tempfile::tempdir().unwrap();
+    folder_of_text(input.path(), 3);
+    let out = binary().env("TMPDIR", folder.path()).args(["demo", "--exit"]).arg(input.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{said}\n{}", String::from_utf8_lossy(&out.stderr));
+    assert!(said.contains("Verdict: every step went well"), "{said}");
+    assert!(said.contains(&format!("{} words", wc(input.path())["words"])), "{said}");
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert!(left.is_empty(), "the demo left {left:?}");
+}
+
+#[test]
+fn a_demo_whose_process_dies_takes_its_daemons_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo =
+        binary().env("TMPDIR", folder.path()).arg("demo").stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(demo.stdout.take().unwrap()));
+    let second_step = lines.find(|l| l.as_ref().is_ok_and(|l| l.starts_with("2. ")));
+    assert!(second_step.is_some(), "the demo begins its second step");
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    eventually("the daemons and their folders are gone", || {
+        std::fs::read_dir(folder.path()).unwrap().next().is_none().then_some(())
+    });
+}
