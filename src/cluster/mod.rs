@@ -14,8 +14,10 @@ use crate::base::{Cid, Multiaddr, Role, Tasks};
 pub mod error;
 pub mod model;
 pub mod options;
+pub mod plan;
 pub mod raft;
 pub mod state;
+pub mod tasks;
 pub mod view;
 
 pub use error::ClusterError;
