@@ -131,6 +131,13 @@ pub trait Kv: Send + Sync + 'static {
     fn last(&self, table: &str) -> Result<Option<KvPair>, StoreError>;
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StoreError>;
     fn sync(&self) -> Result<(), StoreError>;
+    /// Calls `row` with (table, key, value) for every row of `tables`, in the order given and ascending keys, all in
+    /// one read view: commits made meanwhile are not seen. Stops at the first error of `row`.
+    fn dump(
+        &self,
+        tables: &[&str],
+        row: &mut dyn FnMut(&str, &[u8], &[u8]) -> io::Result<()>,
+    ) -> Result<(), StoreError>;
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PinKind {
