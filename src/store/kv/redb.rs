@@ -1,0 +1,1 @@
+//! The redb engine: everything that must survive a power cut.
