@@ -10,6 +10,7 @@ pub mod chunk;
 pub mod dir;
 mod error;
 pub mod file;
+pub mod hamt;
 pub mod path;
 pub mod pb;
 pub mod read;

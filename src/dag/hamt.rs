@@ -1,0 +1,340 @@
+//! Sans-IO: sharded directories (HAMT): building them from entries in any order, and reading one shard at a time.
+//!
+//! A name's murmur3 hash is cut into bytes, one for each level; a shard has one slot for each value of a byte. The
+//! shape follows from the set of names alone, so the CID does not depend on the order in which entries came.
+
+use bytes::Bytes;
+
+use super::{
+    DagError, ImportParams, OutBlock,
+    dir::{check_name, printable},
+    pb::{PbLink, PbNode},
+    read::Entry,
+    unixfs::{Kind, UnixFs},
+};
+use crate::base::Cid;
+
+/// Slots of a shard that this node writes, as Kubo's default.
+pub const FANOUT: usize = 256;
+/// The multihash number of murmur3-x64-64, the only hash function in use for shards.
+pub const MURMUR3_X64_64: u64 = 0x22;
+/// Widest shard read; the specification asks readers to stop here.
+const MAX_FANOUT: u64 = 1024;
+/// Digits of a slot's number before a name.
+const PREFIX: usize = 2;
+
+/// A name's hash: the first half of murmur3-x64-128, its bytes in the order in which levels consume them.
+pub fn hash_name(name: &[u8]) -> [u8; 8] {
+    let mut reader = name;
+    // Reading from memory cannot fail; a zero hash would only place the name oddly.
+    let both = murmur3::murmur3_x64_128(&mut reader, 0).unwrap_or_default();
+    (both as u64).to_be_bytes()
+}
+
+/// Collects a sharded directory's entries in any order.
+#[derive(Debug, Default)]
+pub struct HamtBuilder {
+    entries: Vec<Placed>,
+}
+
+#[derive(Debug)]
+struct Placed {
+    hash: [u8; 8],
+    entry: Entry,
+}
+
+impl HamtBuilder {
+    /// No entries yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an entry. `tsize` is the size of the whole DAG below it, in bytes.
+    pub fn add(&mut self, name: impl Into<Vec<u8>>, cid: Cid, tsize: u64) -> Result<(), DagError> {
+        let name = name.into();
+        check_name(&name)?;
+        self.entries.push(Placed { hash: hash_name(&name), entry: Entry { name, cid, tsize } });
+        Ok(())
+    }
+
+    /// Builds every shard, the deepest first, and hands each to `out`; gives the root's CID and the size of the whole
+    /// DAG. Errors when two entries have the same name.
+    pub fn build(
+        mut self,
+        params: &ImportParams,
+        out: &mut dyn FnMut(OutBlock) -> Result<(), DagError>,
+    ) -> Result<(Cid, u64), DagError> {
+        params.validate()?;
+        self.entries.sort_by(|a, b| (a.hash, &a.entry.name).cmp(&(b.hash, &b.entry.name)));
+        if let Some(pair) = self.entries.windows(2).find(|pair| pair[0].entry.name == pair[1].entry.name) {
+            return Err(DagError::BadName { name: printable(&pair[0].entry.name), reason: "two entries have it" });
+        }
+        shard(params, &self.entries, 0, out)
+    }
+}
+
+/// Builds the shard of entries whose hashes agree in their first `level` bytes.
+fn shard(
+    params: &ImportParams,
+    entries: &[Placed],
+    level: usize,
+    out: &mut dyn FnMut(OutBlock) -> Result<(), DagError>,
+) -> Result<(Cid, u64), DagError> {
+    let mut field = [0u8; FANOUT / 8];
+    let mut links = Vec::new();
+    for group in entries.chunk_by(|a, b| a.hash.get(level) == b.hash.get(level)) {
+        let Some(&slot) = group.first().and_then(|placed| placed.hash.get(level)) else {
+            let name = group.first().map(|placed| printable(&placed.entry.name)).unwrap_or_default();
+            return Err(DagError::BadName { name, reason: "its hash is another name's in every bit" });
+        };
+        field[FANOUT / 8 - 1 - usize::from(slot) / 8] |= 1 << (slot % 8);
+        let mut name = format!("{slot:0PREFIX$X}").into_bytes();
+        let (cid, tsize) = match group {
+            [Placed { entry, .. }] => {
+                name.extend_from_slice(&entry.name);
+                (entry.cid, entry.tsize)
+            }
+            more => shard(params, more, level + 1, out)?,
+        };
+        links.push(PbLink { cid, name, tsize });
+    }
+    let cids = links.iter().map(|link| link.cid).collect();
+    let below = links.iter().fold(0u64, |sum, link| sum.saturating_add(link.tsize));
+    let mut message = UnixFs::new(Kind::HamtShard);
+    // Leading zero bytes are left out.
+    let first = field.iter().position(|byte| *byte != 0).unwrap_or(field.len());
+    message.data = Some(Bytes::copy_from_slice(&field[first..]));
+    message.hash_type = Some(MURMUR3_X64_64);
+    message.fanout = Some(FANOUT as u64);
+    let node = PbNode { links, data: Some(message.encode().into()) };
+    let block = params.pb_block(node.encode())?;
+    let (cid, tsize) = (*block.cid(), below.saturating_add(block.data().len() as u64));
+    out(OutBlock { block, links: cids })?;
+    Ok((cid, tsize))
+}
+
+/// What stands in one slot of a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slot {
+    /// An entry of the directory.
+    Entry(Entry),
+    /// A further shard, for names whose hashes agree so far.
+    Shard {
+        /// Which slot it stands in.
+        slot: usize,
+        /// The shard.
+        cid: Cid,
+    },
+}
+
+/// One shard of a sharded directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shard {
+    /// Its slots that hold something, in order.
+    pub slots: Vec<Slot>,
+    fanout: usize,
+}
+
+impl Shard {
+    /// Reads a shard. Errors when its width, its bit field and its links contradict each other, and on names that could
+    /// lead anywhere but into the directory.
+    pub fn decode(cid: &Cid, bytes: &Bytes) -> Result<Self, DagError> {
+        let node = PbNode::decode_shared(bytes)?;
+        let bad = |why: String| DagError::malformed("unixfs shard", format!("{cid}: {why}"));
+        let data = node.data.as_ref().ok_or_else(|| bad("it has no unixfs data".into()))?;
+        let message = UnixFs::decode(data)?;
+        if message.kind != Kind::HamtShard {
+            return Err(DagError::NotADirectory { cid: Box::new(*cid), found: message.kind.as_str() });
+        }
+        let fanout = message.fanout.unwrap_or(0);
+        if !(8..=MAX_FANOUT).contains(&fanout) || !fanout.is_power_of_two() {
+            return Err(bad(format!("a width of {fanout}; powers of two from 8 to {MAX_FANOUT} are read")));
+        }
+        if message.hash_type.is_some_and(|hash| hash != MURMUR3_X64_64) {
+            return Err(bad(format!(
+                "hash function 0x{:x}; only murmur3-x64-64 is known",
+                message.hash_type.unwrap_or(0)
+            )));
+        }
+        let fanout = fanout as usize;
+        let field = message.data.unwrap_or_default();
+        let set: u32 = field.iter().map(|byte| byte.count_ones()).sum();
+        if field.len() > fanout.div_ceil(8) || set as usize != node.links.len() {
+            return Err(bad(format!(
+                "a bit field of {} bytes with {set} bits for {} links",
+                field.len(),
+                node.links.len()
+            )));
+        }
+        let digits = format!("{:X}", fanout - 1).len();
+        let mut slots = Vec::with_capacity(node.links.len());
+        let mut last = None;
+        for link in node.links {
+            let (number, name) =
+                link.name.split_at_checked(digits).ok_or_else(|| bad("a link without a slot".into()))?;
+            let slot = std::str::from_utf8(number)
+                .ok()
+                .filter(|n| !n.bytes().any(|b| b.is_ascii_lowercase() || b == b'+'))
+                .and_then(|n| usize::from_str_radix(n, 16).ok())
+                .filter(|slot| *slot < fanout && last.is_none_or(|last| last < *slot))
+                .ok_or_else(|| bad(format!("slot '{}' out of order or range", printable(number))))?;
+            let byte = field.len().checked_sub(1 + slot / 8).and_then(|at| field.get(at)).copied().unwrap_or(0);
+            if byte >> (slot % 8) & 1 == 0 {
+                return Err(bad(format!("slot {slot} is not in the bit field")));
+            }
+            last = Some(slot);
+            if name.is_empty() {
+                slots.push(Slot::Shard { slot, cid: link.cid });
+            } else {
+                check_name(name)?;
+                slots.push(Slot::Entry(Entry { name: name.to_vec(), cid: link.cid, tsize: link.tsize }));
+            }
+        }
+        Ok(Shard { slots, fanout })
+    }
+
+    /// Where `name` must stand if it is in this shard, which lies `level` levels below the root: the entry, or the
+    /// shard to look in next. `None` when the directory has no such entry.
+    pub fn find(&self, name: &[u8], level: usize) -> Option<&Slot> {
+        let wanted = self.slot_of(name, level)?;
+        self.slots.iter().find(|slot| match slot {
+            Slot::Entry(entry) => entry.name == name,
+            Slot::Shard { slot, .. } => *slot == wanted,
+        })
+    }
+
+    /// The slot that a name's hash names at this level; `None` when its bits are used up.
+    fn slot_of(&self, name: &[u8], level: usize) -> Option<usize> {
+        let bits = self.fanout.trailing_zeros() as usize;
+        let start = level.checked_mul(bits).filter(|start| start + bits <= 64)?;
+        let hash = u64::from_be_bytes(hash_name(name));
+        Some((hash >> (64 - start - bits)) as usize & (self.fanout - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use chacha20::cipher::{KeyIvInit, StreamCipher};
+    use sha2::Digest;
+
+    use super::*;
+    use crate::{
+        base::{Block, Codec, Hash},
+        dag::file,
+    };
+
+    fn keystream(seed: &str, bytes: usize) -> Vec<u8> {
+        let key: [u8; 32] = sha2::Sha256::digest(seed.as_bytes()).into();
+        let mut out = vec![0; bytes];
+        chacha20::ChaCha20::new(&key.into(), &[0; 12].into()).apply_keystream(&mut out);
+        out
+    }
+
+    /// IPIP-499's directories: names cut one after another from a key stream, each file holding "x".
+    fn names(seed: &str, count: usize, length: usize, last: usize) -> Vec<Vec<u8>> {
+        const LETTERS: &[u8; 38] = b"abcdefghijklmnopqrstuvwxyz01234567890-";
+        let stream = keystream(seed, count * length + last);
+        let letter = |byte: &u8| match *byte % 39 {
+            38 => b'_',
+            at => LETTERS[usize::from(at)],
+        };
+        (0..count)
+            .map(|n| {
+                let len = if n + 1 == count { last } else { length };
+                stream[n * length..n * length + len].iter().map(letter).collect()
+            })
+            .collect()
+    }
+
+    fn build(params: &ImportParams, names: &[Vec<u8>]) -> (Cid, HashMap<Cid, Bytes>) {
+        let (leaf, root) = file::leaf(params, Bytes::from_static(b"x")).unwrap();
+        let mut blocks = HashMap::from([(*leaf.block.cid(), leaf.block.data().clone())]);
+        let mut builder = HamtBuilder::new();
+        for name in names {
+            builder.add(name.clone(), root.cid, root.tsize).unwrap();
+        }
+        let (cid, _) = builder
+            .build(params, &mut |b| {
+                blocks.insert(*b.block.cid(), b.block.data().clone());
+                Ok(())
+            })
+            .unwrap();
+        (cid, blocks)
+    }
+
+    #[test]
+    fn ipip_499_sharded_directories() {
+        let v0 = names("hamt-unixfs-v0-2015", 4033, 31, 31);
+        let (cid, _) = build(&ImportParams::default(), &v0);
+        assert_eq!(cid.to_string(), "QmeMiJzmhpJAUgynAcxTQYek5PPKgdv3qEvFsdV3XpVnvP");
+        let v1 = names("hamt-unixfs-v1-2025", 4766, 11, 22);
+        let (cid, _) = build(&ImportParams::v1_2025(), &v1);
+        assert_eq!(cid.to_string(), "bafybeiegvuterwurhdtkikfhbxcldohmxp566vpjdofhzmnhv6o4freidu");
+    }
+
+    #[test]
+    fn every_name_is_found_and_no_other() {
+        let names = names("any", 3000, 9, 9);
+        let (root, blocks) = build(&ImportParams::default(), &names);
+        let find = |name: &[u8]| {
+            let mut at = root;
+            for level in 0.. {
+                let shard = Shard::decode(&at, &blocks[&at]).unwrap();
+                match shard.find(name, level) {
+                    Some(Slot::Entry(entry)) => return Some(entry.cid),
+                    Some(Slot::Shard { cid, .. }) => at = *cid,
+                    None => return None,
+                }
+            }
+            None
+        };
+        assert!(names.iter().all(|name| find(name).is_some()));
+        assert!(find(b"absent").is_none());
+        let mut listed = Vec::new();
+        let mut todo = vec![root];
+        while let Some(cid) = todo.pop() {
+            for slot in Shard::decode(&cid, &blocks[&cid]).unwrap().slots {
+                match slot {
+                    Slot::Entry(entry) => listed.push(entry.name),
+                    Slot::Shard { cid, .. } => todo.push(cid),
+                }
+            }
+        }
+        let mut expected = names.clone();
+        expected.sort();
+        listed.sort();
+        assert_eq!(listed, expected);
+    }
+
+    #[test]
+    fn contradictory_shards_are_refused() {
+        let names = names("bad", 300, 9, 9);
+        let (root, blocks) = build(&ImportParams::default(), &names);
+        let node = PbNode::decode(&blocks[&root]).unwrap();
+        let changes: Vec<fn(&mut PbNode, &mut UnixFs)> = vec![
+            |_, fs| fs.fanout = Some(255),
+            |_, fs| fs.fanout = Some(1 << 20),
+            |_, fs| fs.fanout = None,
+            |_, fs| fs.hash_type = Some(0x12),
+            |_, fs| fs.data = Some(Bytes::from_static(&[1])),
+            |_, fs| fs.data = Some(vec![255; 64].into()),
+            |node, _| drop(node.links.pop()),
+            |node, _| node.links[0].name = b"zz".to_vec(),
+            |node, _| node.links[0].name = b"A".to_vec(),
+            |node, _| node.links.swap(0, 1),
+            |node, _| node.links[3].name.extend_from_slice(b"/../up"),
+        ];
+        for (i, change) in changes.iter().enumerate() {
+            let mut node = node.clone();
+            let mut fs = UnixFs::decode(node.data.as_ref().unwrap()).unwrap();
+            change(&mut node, &mut fs);
+            node.data = Some(fs.encode().into());
+            let block = Block::new(Codec::DagPb, Hash::Sha2_256, node.encode()).unwrap();
+            // The encoder sorts links by name, which undoes the swap; every other change must be refused.
+            let refused = Shard::decode(block.cid(), block.data()).is_err();
+            assert!(refused || block.data() == &blocks[&root], "change {i}");
+        }
+    }
+}
