@@ -5,6 +5,7 @@
 //! the same CIDs as Kubo's defaults (IPIP-499 profile `unixfs-v0-2015`), no input makes it panic, and nothing here holds
 //! more of a file than a stated window. Start with [`file`] to write and [`read`] to read.
 
+pub mod car;
 pub mod cbor;
 pub mod chunk;
 pub mod dir;
