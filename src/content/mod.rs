@@ -1,1 +1,92 @@
-//! What users do with content: add, cat, get, ls, pin.
+//! What users do with content: add, cat, get, ls, pin, blocks.
+//!
+//! For the faces and for tasks. What always holds: nothing is acknowledged before it is synced; reading never writes
+//! outside the folder it was given; without a network, what is not here is said to be not here; memory stays bounded by
+//! windows, not by the size of files. Start with [`Content`].
+
+mod add;
+mod blocks;
+mod disk;
+mod error;
+mod extract;
+mod options;
+mod pins;
+mod read;
+mod source;
+pub mod tar;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use blocks::BlockFormat;
+pub use error::ContentError;
+pub use extract::{extract, extract_tar};
+pub use options::{
+    AddEvent, AddOptions, Added, EntryKind, LsEntry, PinEntry, PinFilter, PinType, Stat, TreeEvent, Written,
+};
+pub use tree::TreeAdder;
+
+use crate::{base::Cid, exchange::Exchange, routing::Routing, store::Repo};
+
+/// How long one block is waited for, unless told otherwise.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Content of this node. Cheap to clone; all clones work on the same repo.
+#[derive(Clone)]
+pub struct Content {
+    repo: Repo,
+    exchange: Option<Exchange>,
+    routing: Option<Routing>,
+    timeout: Duration,
+}
+
+impl Content {
+    /// Content over a repo. Without an exchange it works offline, without routing nothing is announced.
+    pub fn new(repo: Repo, exchange: Option<Exchange>, routing: Option<Routing>) -> Self {
+        Content { repo, exchange, routing, timeout: DEFAULT_TIMEOUT }
+    }
+
+    /// The same content, waiting this long for any one block before it gives up with the reason.
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Content { timeout, ..self.clone() }
+    }
+
+    /// The same content, never asking the network.
+    pub fn offline(&self) -> Self {
+        Content { exchange: None, routing: None, ..self.clone() }
+    }
+
+    /// The repo below.
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    fn source(&self, root: Cid) -> source::Source {
+        source::Source::new(self.repo.blocks().clone(), self.exchange.clone(), root, self.timeout)
+    }
+
+    /// Adds a file, a symbolic link or, when `recursive`, a whole folder of this machine. Pins and syncs once at the
+    /// end; when it fails, nothing is pinned. Symbolic links are kept as links. The same tree gives the same CID.
+    pub async fn add_path(&self, path: &Path, recursive: bool, options: AddOptions) -> Result<Added, ContentError> {
+        disk::add_path(self, path, recursive, options).await
+    }
+
+    /// Begins adding a tree whose items the caller brings one by one.
+    pub fn add_tree(&self, options: AddOptions) -> Result<TreeAdder, ContentError> {
+        TreeAdder::new(self, options)
+    }
+
+    /// Writes what `path` leads to: a file to `out` (into it under the CID's name, when `out` is a folder), a directory
+    /// as `out`. Files that are there are replaced; nothing is ever written through a symbolic link or outside `out`.
+    pub async fn get_to(&self, path: &crate::dag::DagPath, out: &Path) -> Result<Written, ContentError> {
+        let root = self.resolve(path).await?;
+        let name = path.segments.last().cloned().unwrap_or_else(|| root.to_string());
+        extract::extract(self.walk(root), out, PathBuf::from(name)).await
+    }
+}

@@ -1,4 +1,4 @@
-//! Sans-IO: tests against CIDs and blocks that others published (IPIP-499, the codec fixtures), and round trips.
+//! Tests against CIDs and blocks that others published (IPIP-499, the codec fixtures), and round trips.
 
 use std::{
     collections::{BTreeMap, HashMap},

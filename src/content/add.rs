@@ -1,0 +1,208 @@
+//! Turning bytes into stored blocks: read, hash in parallel, build, put in batches.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
+use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
+
+use super::{AddEvent, AddOptions, Added, Content, ContentError};
+use crate::{
+    base::Cid,
+    dag::{
+        ImportParams, OutBlock,
+        chunk::Chunker,
+        file::{self, FileRoot, TreeBuilder},
+    },
+    store::{Blocks, NewBlock, PinKind},
+};
+
+/// Chunks below this are hashed where they are: handing them to another thread costs more.
+const INLINE_HASH_BYTES: usize = 16 * 1024;
+/// A batch is put when it has this many bytes or blocks.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+const BATCH_BLOCKS: usize = 1024;
+
+/// Collects blocks and puts them in batches.
+pub(super) struct Sink {
+    blocks: Option<Blocks>,
+    batch: Vec<NewBlock>,
+    bytes: usize,
+    /// Blocks taken so far.
+    pub(super) count: u64,
+}
+
+impl Sink {
+    pub(super) fn new(content: &Content, options: &AddOptions) -> Self {
+        let blocks = (!options.only_hash).then(|| content.repo.blocks().clone());
+        Sink { blocks, batch: Vec::new(), bytes: 0, count: 0 }
+    }
+
+    pub(super) async fn put(&mut self, out: OutBlock) -> Result<(), ContentError> {
+        self.count += 1;
+        if self.blocks.is_none() {
+            return Ok(());
+        }
+        self.bytes += out.block.data().len();
+        self.batch.push(NewBlock { block: out.block, links: out.links });
+        if self.bytes >= BATCH_BYTES || self.batch.len() >= BATCH_BLOCKS { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), ContentError> {
+        self.bytes = 0;
+        match &self.blocks {
+            Some(blocks) if !self.batch.is_empty() => Ok(blocks.put(std::mem::take(&mut self.batch)).await?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts what is left and waits until everything put so far is durable.
+    pub(super) async fn finish(&mut self) -> Result<(), ContentError> {
+        self.flush().await?;
+        match &self.blocks {
+            Some(blocks) => Ok(blocks.sync().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How many chunks are hashed at a time.
+fn lanes() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get() + 1).clamp(2, 16)
+}
+
+async fn hash(params: Arc<ImportParams>, chunk: Bytes) -> Result<(OutBlock, FileRoot), ContentError> {
+    if chunk.len() <= INLINE_HASH_BYTES {
+        return Ok(file::leaf(&params, chunk)?);
+    }
+    let leaf = tokio::task::spawn_blocking(move || file::leaf(&params, chunk)).await.map_err(ContentError::joined)?;
+    Ok(leaf?)
+}
+
+/// Imports one file from its chunks, which must be cut already. `progress` hears the bytes so far.
+pub(super) async fn import(
+    params: &Arc<ImportParams>,
+    chunks: impl Stream<Item = Result<Bytes, ContentError>> + Send,
+    sink: &mut Sink,
+    mut progress: impl FnMut(u64) + Send,
+) -> Result<FileRoot, ContentError> {
+    let mut tree = TreeBuilder::new((**params).clone())?;
+    let leaves = chunks.map_ok(|chunk| hash(params.clone(), chunk)).try_buffered(lanes());
+    let mut leaves = std::pin::pin!(leaves);
+    let mut bytes = 0;
+    while let Some((out, root)) = leaves.try_next().await? {
+        sink.put(out).await?;
+        bytes += root.size;
+        progress(bytes);
+        for node in tree.push(root)? {
+            sink.put(node).await?;
+        }
+    }
+    if bytes == 0 {
+        let (out, root) = file::leaf(params, Bytes::new())?;
+        sink.put(out).await?;
+        tree.push(root)?;
+    }
+    let (rest, root) = tree.finish()?;
+    for node in rest {
+        sink.put(node).await?;
+    }
+    Ok(root)
+}
+
+/// Cuts a stream of pieces of any size into chunks.
+pub(super) fn cut(
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send,
+    chunk_bytes: usize,
+) -> impl Stream<Item = Result<Bytes, ContentError>> + Send {
+    let state = (Box::pin(pieces), Some(Chunker::new(chunk_bytes)));
+    futures::stream::try_unfold(state, |(mut pieces, mut chunker)| async move {
+        loop {
+            let Some(cutter) = &mut chunker else { return Ok(None) };
+            if let Some(chunk) = cutter.next_chunk() {
+                return Ok(Some((chunk, (pieces, chunker))));
+            }
+            match pieces.next().await {
+                Some(piece) => cutter.push(piece.map_err(ContentError::Input)?),
+                None => {
+                    let last = chunker.take().and_then(Chunker::finish);
+                    return Ok(last.map(|chunk| (chunk, (pieces, None))));
+                }
+            }
+        }
+    })
+}
+
+impl Content {
+    /// Adds one file from a stream of pieces of any size. Returns when it is durable, pinned if asked, and queued to be
+    /// announced.
+    pub async fn add_stream(
+        &self,
+        source: impl Stream<Item = io::Result<Bytes>> + Send,
+        options: AddOptions,
+    ) -> Result<Added, ContentError> {
+        let params = Arc::new(options.params.clone());
+        params.validate()?;
+        let mut sink = Sink::new(self, &options);
+        let events = options.events.clone();
+        let progress = |bytes| tell_progress(&events, "", bytes);
+        let root = import(&params, cut(source, params.chunk_bytes), &mut sink, progress).await?;
+        sink.finish().await?;
+        let added =
+            Added { path: String::new(), cid: root.cid, size: root.size, tsize: root.tsize, blocks: sink.count };
+        self.keep(&root.cid, &options).await?;
+        tell(&events, added.clone()).await;
+        Ok(added)
+    }
+
+    /// Adds one file from a reader.
+    pub async fn add_reader(&self, source: impl AsyncRead + Send, options: AddOptions) -> Result<Added, ContentError> {
+        let pieces = ReaderStream::with_capacity(source, options.params.chunk_bytes.clamp(4096, 1 << 20));
+        self.add_stream(pieces, options).await
+    }
+
+    /// Adds one file from memory.
+    pub async fn add_bytes(&self, bytes: impl Into<Bytes>, options: AddOptions) -> Result<Added, ContentError> {
+        let bytes = bytes.into();
+        self.add_stream(futures::stream::once(std::future::ready(Ok(bytes))), options).await
+    }
+
+    /// Pins or holds a root whose blocks are durable, and has it announced.
+    pub(super) async fn keep(&self, root: &Cid, options: &AddOptions) -> Result<(), ContentError> {
+        if options.only_hash {
+            return Ok(());
+        }
+        if let Some(owner) = &options.hold {
+            self.repo.pins().hold(owner, root).await?;
+        }
+        if options.pin {
+            self.repo.pins().add(root, PinKind::Recursive, options.pin_name.clone()).await?;
+        }
+        self.announce(root).await;
+        Ok(())
+    }
+
+    /// Has a root announced to the network, when there is one.
+    pub async fn announce(&self, root: &Cid) {
+        if let Some(routing) = &self.routing {
+            routing.provide(root).await;
+        }
+    }
+}
+
+/// Tells progress unless the listener lags behind.
+pub(super) fn tell_progress(events: &Option<tokio::sync::mpsc::Sender<AddEvent>>, path: &str, bytes: u64) {
+    if let Some(events) = events
+        && events.capacity() > 1
+    {
+        let _ = events.try_send(AddEvent::Progress { path: path.to_owned(), bytes });
+    }
+}
+
+/// Tells that something was added; a listener that has gone does not matter.
+pub(super) async fn tell(events: &Option<tokio::sync::mpsc::Sender<AddEvent>>, added: Added) {
+    if let Some(events) = events {
+        let _ = events.send(AddEvent::Added(added)).await;
+    }
+}

@@ -1,0 +1,137 @@
+//! What can go wrong with content, as one enum.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    base::{BlockError, Cid, CidError, HasKind, Kind},
+    dag::DagError,
+    exchange::ExchangeError,
+    store::StoreError,
+};
+
+/// Errors of adding, reading and pinning.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContentError {
+    /// The block is not here and there is no network to ask.
+    #[error("{cid} was not found locally; no daemon is running, so the network was not asked")]
+    NotFoundOffline {
+        /// What is missing.
+        cid: Box<Cid>,
+    },
+    /// The network did not give it.
+    #[error(transparent)]
+    Fetch(#[from] ExchangeError),
+    /// The block store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The DAG is not what it should be.
+    #[error(transparent)]
+    Dag(#[from] DagError),
+    /// A file of this machine cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The bytes to add stopped coming.
+    #[error("the input ended early: {0}")]
+    Input(#[source] io::Error),
+    /// A directory where a file was named.
+    #[error("{} is a directory; add it with -r (recursive)", path.display())]
+    NeedsRecursive {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Neither file, directory nor symbolic link.
+    #[error("{} is neither a file, a directory nor a symbolic link; leave it out", path.display())]
+    UnsupportedFile {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Writing there would lead out of the output folder.
+    #[error("refused to write {}: {reason}", path.display())]
+    Unsafe {
+        /// Where it would be written.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Something else is there already.
+    #[error("{} exists already and is {found}; remove it or choose another output", path.display())]
+    Exists {
+        /// Where.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+    },
+    /// Two items of one tree want the same place.
+    #[error("'{path}' was given twice, or as a file and as a directory")]
+    Clash {
+        /// Where.
+        path: String,
+    },
+    /// There is no such pin.
+    #[error("{cid} is not pinned{hint}")]
+    NotPinned {
+        /// What was to be unpinned.
+        cid: Box<Cid>,
+        /// What is known beside it.
+        hint: &'static str,
+    },
+    /// The archive is not one.
+    #[error("malformed tar stream: {reason}")]
+    Tar {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A background step ended without an answer.
+    #[error("internal error: {what}")]
+    Internal {
+        /// Which.
+        what: String,
+    },
+}
+
+impl ContentError {
+    pub(crate) fn io(path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        ContentError::Io { path: path.into(), source: source.into() }
+    }
+
+    pub(crate) fn joined(error: tokio::task::JoinError) -> Self {
+        ContentError::Internal { what: error.to_string() }
+    }
+}
+
+impl From<BlockError> for ContentError {
+    fn from(error: BlockError) -> Self {
+        ContentError::Dag(error.into())
+    }
+}
+
+impl From<CidError> for ContentError {
+    fn from(error: CidError) -> Self {
+        ContentError::Dag(error.into())
+    }
+}
+
+impl HasKind for ContentError {
+    fn kind(&self) -> Kind {
+        match self {
+            ContentError::NotFoundOffline { .. } | ContentError::NotPinned { .. } => Kind::NotFound,
+            ContentError::Fetch(error) => error.kind(),
+            ContentError::Store(error) => error.kind(),
+            ContentError::Dag(error) => error.kind(),
+            ContentError::Io { source, .. } | ContentError::Input(source) => HasKind::kind(source),
+            ContentError::NeedsRecursive { .. } | ContentError::UnsupportedFile { .. } | ContentError::Clash { .. } => {
+                Kind::Invalid
+            }
+            ContentError::Unsafe { .. } => Kind::Denied,
+            ContentError::Exists { .. } => Kind::Conflict,
+            ContentError::Tar { .. } => Kind::Corrupt,
+            ContentError::Internal { .. } => Kind::Bug,
+        }
+    }
+}

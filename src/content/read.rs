@@ -1,0 +1,154 @@
+//! Reading: resolve, cat, ls, stat.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt, stream, stream::FuturesUnordered};
+
+use super::{
+    Content, ContentError, EntryKind, LsEntry, Stat,
+    source::{Sender, Source, driven, gone},
+};
+use crate::{
+    base::{Cid, Codec, HasKind, Kind},
+    dag::{
+        DagError, DagPath,
+        read::{Entry, FileReader, Node, entries},
+    },
+};
+
+/// Children of a directory that are looked at at a time.
+const LS_LANES: usize = 32;
+
+/// Sends a file's bytes, or those of a range, in order. `root` is the root's block when it is at hand.
+pub(super) async fn send_file<T>(
+    source: &Source,
+    root: Cid,
+    bytes: Option<Bytes>,
+    range: Range<u64>,
+    sender: &Sender<T>,
+    wrap: impl Fn(Bytes) -> T,
+) -> Result<(), ContentError> {
+    let mut reader = FileReader::with_range(root, range);
+    let mut coming = FuturesUnordered::new();
+    let get = |cid: Cid| async move { (cid, source.get(&cid).await) };
+    let ask = |reader: &mut FileReader, coming: &FuturesUnordered<_>| {
+        reader.needs().into_iter().for_each(|cid| coming.push(get(cid)));
+    };
+    if let Some(bytes) = bytes {
+        reader.needs();
+        reader.feed(&root, &bytes)?;
+    }
+    loop {
+        ask(&mut reader, &coming);
+        while let Some(bytes) = reader.next_bytes() {
+            sender.send(Ok(wrap(bytes))).await.map_err(gone)?;
+        }
+        if reader.is_done() {
+            return Ok(());
+        }
+        // Handing out bytes may have made room in the window.
+        ask(&mut reader, &coming);
+        match coming.next().await {
+            Some((cid, bytes)) => reader.feed(&cid, &bytes?)?,
+            None => return Err(ContentError::Internal { what: format!("nothing is asked for of {root}") }),
+        }
+    }
+}
+
+impl Content {
+    /// A file's bytes, or those of a range of it, in order. The first item is an error when `path` leads to no file.
+    pub fn cat(
+        &self,
+        path: impl Into<DagPath>,
+        range: Option<Range<u64>>,
+    ) -> impl Stream<Item = Result<Bytes, ContentError>> + Send + 'static {
+        let (path, content) = (path.into(), self.clone());
+        driven(4, move |sender| async move {
+            let source = content.source(path.root);
+            let root = resolve(&source, &path).await?;
+            send_file(&source, root, None, range.unwrap_or(0..u64::MAX), &sender, |bytes| bytes).await
+        })
+    }
+
+    /// A whole small file. Errors when it is longer than `limit` bytes.
+    pub async fn cat_all(&self, path: impl Into<DagPath>, limit: u64) -> Result<Bytes, ContentError> {
+        let mut stream = std::pin::pin!(self.cat(path, None));
+        let mut out = Vec::new();
+        while let Some(bytes) = stream.try_next().await? {
+            out.extend_from_slice(&bytes);
+            if out.len() as u64 > limit {
+                let count = out.len() as u64;
+                return Err(DagError::TooLarge { what: "bytes of a file to read at once", count, limit }.into());
+            }
+        }
+        Ok(out.into())
+    }
+
+    /// What a path leads to.
+    pub async fn resolve(&self, path: &DagPath) -> Result<Cid, ContentError> {
+        resolve(&self.source(path.root), path).await
+    }
+
+    /// What a path leads to, and what that is.
+    pub async fn stat(&self, path: &DagPath) -> Result<Stat, ContentError> {
+        let source = self.source(path.root);
+        let cid = resolve(&source, path).await?;
+        Ok(match Node::decode(&cid, &source.get(&cid).await?)? {
+            Node::File(file) => Stat { cid, kind: EntryKind::File, size: file.size, links: file.children.len() },
+            Node::Directory(entries) => Stat { cid, kind: EntryKind::Directory, size: 0, links: entries.len() },
+            Node::Symlink(_) => Stat { cid, kind: EntryKind::Symlink, size: 0, links: 0 },
+        })
+    }
+
+    /// A directory's entries with what they are, in the directory's order. A file is listed as having none.
+    pub async fn ls(&self, path: &DagPath) -> Result<Vec<LsEntry>, ContentError> {
+        let source = self.source(path.root);
+        let cid = resolve(&source, path).await?;
+        let list = match Node::decode(&cid, &source.get(&cid).await?)? {
+            Node::Directory(list) => list,
+            Node::File(_) | Node::Symlink(_) => return Ok(Vec::new()),
+        };
+        let source = &source;
+        stream::iter(list).map(|entry| look(source, entry)).buffered(LS_LANES).try_collect().await
+    }
+}
+
+async fn look(source: &Source, entry: Entry) -> Result<LsEntry, ContentError> {
+    let name = String::from_utf8_lossy(&entry.name).into_owned();
+    let mut out = LsEntry { name, cid: entry.cid, kind: EntryKind::Unknown, size: entry.tsize, target: None };
+    match Codec::from(entry.cid.codec()) {
+        Codec::Raw => out.kind = EntryKind::File,
+        Codec::DagPb => {
+            let bytes = match source.get(&entry.cid).await {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == Kind::NotFound => return Ok(out),
+                Err(error) => return Err(error),
+            };
+            match Node::decode(&entry.cid, &bytes) {
+                Ok(Node::File(file)) => (out.kind, out.size) = (EntryKind::File, file.size),
+                Ok(Node::Directory(_)) | Err(DagError::Sharded { .. }) => {
+                    (out.kind, out.size) = (EntryKind::Directory, 0);
+                }
+                Ok(Node::Symlink(target)) => {
+                    (out.kind, out.size) = (EntryKind::Symlink, 0);
+                    out.target = Some(String::from_utf8_lossy(&target).into_owned());
+                }
+                Err(_) => {}
+            }
+        }
+        _ => {}
+    }
+    Ok(out)
+}
+
+/// Follows a path's names through directories.
+pub(super) async fn resolve(source: &Source, path: &DagPath) -> Result<Cid, ContentError> {
+    let mut at = path.root;
+    for name in &path.segments {
+        let list = entries(&at, &source.get(&at).await?)?;
+        let next = list.into_iter().find(|entry| entry.name == name.as_bytes());
+        at = next.ok_or_else(|| DagError::NoEntry { cid: Box::new(at), name: name.clone() })?.cid;
+    }
+    Ok(at)
+}

@@ -1,0 +1,101 @@
+//! Where blocks come from while content is read: the local store, then the network if there is one.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{FutureExt, Stream, StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::ContentError;
+use crate::{
+    base::{Cid, Codec, Hash, cid},
+    dag,
+    exchange::{Exchange, Session},
+    store::Blocks,
+};
+
+/// Blocks for one operation. Clones share the session, which is made at the first block that is not here.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) blocks: Blocks,
+    exchange: Option<Exchange>,
+    session: Arc<OnceLock<Session>>,
+    root: Cid,
+    timeout: Duration,
+}
+
+impl Source {
+    pub(crate) fn new(blocks: Blocks, exchange: Option<Exchange>, root: Cid, timeout: Duration) -> Self {
+        Source { blocks, exchange, session: Arc::default(), root, timeout }
+    }
+
+    /// The same without the network.
+    pub(crate) fn offline(mut self) -> Self {
+        self.exchange = None;
+        self
+    }
+
+    /// The block's bytes.
+    pub(crate) async fn get(&self, cid: &Cid) -> Result<Bytes, ContentError> {
+        cid::admit(cid)?;
+        if let Some(bytes) = self.blocks.get(cid).await? {
+            return Ok(bytes);
+        }
+        let Some(exchange) = &self.exchange else {
+            return Err(ContentError::NotFoundOffline { cid: Box::new(*cid) });
+        };
+        let session = self.session.get_or_init(|| exchange.session(&self.root));
+        match tokio::time::timeout(self.timeout, session.get(cid)).await {
+            Ok(got) => Ok(got?),
+            Err(_) => Err(session.reason(cid, self.timeout).into()),
+        }
+    }
+
+    /// The CIDs a block links to; when it is here, without reading it.
+    pub(crate) async fn links(&self, cid: &Cid) -> Result<Vec<Cid>, ContentError> {
+        let raw = Codec::from(cid.codec()) == Codec::Raw;
+        if cid.hash().code() != Hash::Identity.code() {
+            match self.blocks.links(cid).await? {
+                // The index goes by hash alone: the same bytes may have been put as raw ones.
+                Some(_) if raw => return Ok(Vec::new()),
+                Some(links) => return Ok(links),
+                None => {}
+            }
+        }
+        let bytes = self.get(cid).await?;
+        Ok(dag::links(cid, &bytes)?)
+    }
+}
+
+/// Sends of a [`driven`] stream.
+pub(crate) type Sender<T> = mpsc::Sender<Result<T, ContentError>>;
+
+/// A stream whose items `produce` sends; both run in whoever polls it, and dropping it drops the work.
+pub(crate) fn driven<T, P, F>(
+    bound: usize,
+    produce: P,
+) -> impl Stream<Item = Result<T, ContentError>> + Send + use<T, P, F>
+where
+    T: Send + 'static,
+    P: FnOnce(Sender<T>) -> F,
+    F: Future<Output = Result<(), ContentError>> + Send,
+{
+    let (sender, receiver) = mpsc::channel(bound);
+    let errors = sender.clone();
+    let work = produce(sender);
+    let run = async move {
+        if let Err(error) = work.await {
+            let _ = errors.send(Err(error)).await;
+        }
+    };
+    stream::select(ReceiverStream::new(receiver), run.into_stream().filter_map(|()| std::future::ready(None)))
+}
+
+/// What a send into a stream that is gone comes to; nobody sees it.
+pub(crate) fn gone<E>(_: E) -> ContentError {
+    ContentError::Internal { what: "the reader is gone".into() }
+}

@@ -1,0 +1,398 @@
+//! Tar streams (POSIX ustar with pax headers for what does not fit), written and read piece by piece.
+//!
+//! The reader is for archives of untrusted origin: it gives names as they stand, checks sizes and checksums, and knows
+//! only files, folders and symbolic links; [`super::extract_tar`] writes them safely.
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures::{Stream, StreamExt, stream};
+
+use super::{Content, ContentError, TreeEvent, source::driven};
+use crate::base::Cid;
+
+const RECORD: usize = 512;
+/// Longest pax header or long name read.
+const MAX_EXTRA_BYTES: u64 = 64 * 1024;
+
+impl Content {
+    /// Everything below `root` as a tar stream; `name` is the first name of every path in it, as Kubo's `get` has it.
+    pub fn tar(&self, root: Cid, name: &str) -> impl Stream<Item = Result<Bytes, ContentError>> + Send + 'static {
+        let events = self.walk(root);
+        let mut writer = TarWriter::new(name.as_bytes());
+        driven(4, move |sender| async move {
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.next().await {
+                for piece in writer.write(event?) {
+                    sender.send(Ok(piece)).await.map_err(super::source::gone)?;
+                }
+            }
+            sender.send(Ok(writer.finish())).await.map_err(super::source::gone)
+        })
+    }
+}
+
+/// Turns the parts of a tree into a tar stream.
+#[derive(Debug)]
+pub struct TarWriter {
+    root: Vec<u8>,
+    padding: usize,
+}
+
+impl TarWriter {
+    /// A writer whose paths all begin with `root`.
+    pub fn new(root: &[u8]) -> Self {
+        TarWriter { root: root.to_vec(), padding: 0 }
+    }
+
+    /// The bytes of one part.
+    pub fn write(&mut self, event: TreeEvent) -> Vec<Bytes> {
+        let (path, kind, size, target) = match event {
+            TreeEvent::Data(bytes) => return vec![bytes],
+            TreeEvent::Dir { path } => (path, b'5', 0, Vec::new()),
+            TreeEvent::File { path, size } => (path, b'0', size, Vec::new()),
+            TreeEvent::Symlink { path, target } => (path, b'2', 0, target),
+        };
+        let mut name = self.root.clone();
+        for part in path {
+            name.push(b'/');
+            name.extend_from_slice(&part);
+        }
+        let mut out = BytesMut::zeroed(std::mem::take(&mut self.padding));
+        let mut pax = Vec::new();
+        if name.len() > 100 || !name.is_ascii() {
+            pax_record(&mut pax, "path", &name);
+        }
+        if target.len() > 100 || !target.is_ascii() {
+            pax_record(&mut pax, "linkpath", &target);
+        }
+        if size >= 1 << 33 {
+            pax_record(&mut pax, "size", size.to_string().as_bytes());
+        }
+        if !pax.is_empty() {
+            out.extend_from_slice(&header(b"pax_header", b'x', pax.len() as u64, b""));
+            out.extend_from_slice(&pax);
+            out.resize(out.len() + pad(pax.len() as u64), 0);
+        }
+        out.extend_from_slice(&header(&name, kind, size, &target));
+        self.padding = pad(size);
+        vec![out.freeze()]
+    }
+
+    /// The end of the stream.
+    pub fn finish(&mut self) -> Bytes {
+        BytesMut::zeroed(std::mem::take(&mut self.padding) + 2 * RECORD).freeze()
+    }
+}
+
+fn pad(size: u64) -> usize {
+    (RECORD - (size % RECORD as u64) as usize) % RECORD
+}
+
+/// `"LENGTH KEY=VALUE\n"`, where the length counts itself.
+fn pax_record(out: &mut Vec<u8>, key: &str, value: &[u8]) {
+    let rest = key.len() + value.len() + 3;
+    let mut len = rest + 1;
+    while rest + len.to_string().len() != len {
+        len += 1;
+    }
+    out.extend_from_slice(format!("{len} {key}=").as_bytes());
+    out.extend_from_slice(value);
+    out.push(b'\n');
+}
+
+fn header(name: &[u8], kind: u8, size: u64, target: &[u8]) -> [u8; RECORD] {
+    let mut out = [0u8; RECORD];
+    let mut put = |at: usize, bytes: &[u8], most: usize| {
+        let len = bytes.len().min(most);
+        out[at..at + len].copy_from_slice(&bytes[..len]);
+    };
+    put(0, name, 100);
+    put(100, if kind == b'5' { b"0000755\0" } else { b"0000644\0" }, 8);
+    put(108, b"0000000\0", 8);
+    put(116, b"0000000\0", 8);
+    put(124, format!("{:011o}\0", if size >= 1 << 33 { 0 } else { size }).as_bytes(), 12);
+    put(136, b"00000000000\0", 12);
+    put(148, b"        ", 8);
+    put(156, &[kind], 1);
+    put(157, target, 100);
+    put(257, b"ustar\x0000", 8);
+    let sum: u32 = out.iter().map(|b| u32::from(*b)).sum();
+    out[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    out
+}
+
+/// Reads a tar stream given in pieces. The first name of every path, the root's own, is left out.
+#[derive(Debug, Default)]
+pub struct TarReader {
+    input: BytesMut,
+    state: State,
+    pax: Extra,
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Extra {
+    path: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
+    size: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Header,
+    /// So many bytes of a file, then so many of padding.
+    Data(u64, usize),
+    /// A header's extension of this type and size.
+    Extra(u8, u64),
+    /// Bytes to skip.
+    Skip(u64),
+}
+
+impl TarReader {
+    /// A reader at the beginning.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives it the next bytes; take all events before the next call.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// The next part, when enough bytes are there.
+    pub fn next_event(&mut self) -> Result<Option<TreeEvent>, ContentError> {
+        loop {
+            match &mut self.state {
+                State::Skip(left) => {
+                    let now = (*left).min(self.input.len() as u64);
+                    self.input.advance(now as usize);
+                    *left -= now;
+                    if *left > 0 {
+                        return Ok(None);
+                    }
+                    self.state = State::Header;
+                }
+                State::Data(0, padding) => self.state = State::Skip(*padding as u64),
+                State::Data(left, _) => {
+                    let now = (*left).min(self.input.len() as u64);
+                    if now == 0 {
+                        return Ok(None);
+                    }
+                    *left -= now;
+                    return Ok(Some(TreeEvent::Data(self.input.split_to(now as usize).freeze())));
+                }
+                State::Extra(kind, size) => {
+                    let (kind, size) = (*kind, *size);
+                    if (self.input.len() as u64) < size {
+                        return Ok(None);
+                    }
+                    let body = self.input.split_to(size as usize);
+                    self.extra(kind, &body)?;
+                    self.state = State::Skip(pad(size) as u64);
+                }
+                State::Header => {
+                    if self.ended {
+                        self.input.clear();
+                        return Ok(None);
+                    }
+                    if self.input.len() < RECORD {
+                        return Ok(None);
+                    }
+                    let record = self.input.split_to(RECORD);
+                    if record.iter().all(|b| *b == 0) {
+                        self.ended = true;
+                        continue;
+                    }
+                    if let Some(event) = self.header(&record)? {
+                        return Ok(Some(event));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Checks that the stream was whole.
+    pub fn finish(self) -> Result<(), ContentError> {
+        if self.ended && matches!(self.state, State::Header) { Ok(()) } else { Err(bad("it ends too early")) }
+    }
+
+    fn header(&mut self, record: &[u8]) -> Result<Option<TreeEvent>, ContentError> {
+        let declared = octal(&record[148..156])?;
+        let sum: u64 =
+            record.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) }).sum();
+        if declared != sum {
+            return Err(bad("a header's checksum is wrong"));
+        }
+        let kind = record[156];
+        let size = match self.pax.size.take() {
+            Some(size) if kind != b'x' => size,
+            _ => octal(&record[124..136])?,
+        };
+        if matches!(kind, b'x' | b'g' | b'L' | b'K') {
+            if size > MAX_EXTRA_BYTES {
+                return Err(bad("a name is too long"));
+            }
+            self.state = State::Extra(kind, size);
+            return Ok(None);
+        }
+        let extra = std::mem::take(&mut self.pax);
+        let path = extra.path.unwrap_or_else(|| {
+            let (prefix, name) = (text(&record[345..500]), text(&record[..100]));
+            let ustar = &record[257..262] == b"ustar" && !prefix.is_empty();
+            if ustar { [prefix, b"/", name].concat() } else { name.to_vec() }
+        });
+        let path = path.strip_suffix(b"/").unwrap_or(&path);
+        // Names are checked where they are written; the root's own name stands for the output.
+        let path: Vec<Vec<u8>> = path.split(|b| *b == b'/').skip(1).map(<[u8]>::to_vec).collect();
+        match kind {
+            b'0' | 0 => {
+                self.state = State::Data(size, pad(size));
+                Ok(Some(TreeEvent::File { path, size }))
+            }
+            b'5' if size == 0 => Ok(Some(TreeEvent::Dir { path })),
+            b'2' if size == 0 => {
+                let target = extra.target.unwrap_or_else(|| text(&record[157..257]).to_vec());
+                Ok(Some(TreeEvent::Symlink { path, target }))
+            }
+            _ => Err(bad(format!("an item of type {:?} is neither file, folder nor symbolic link", char::from(kind)))),
+        }
+    }
+
+    fn extra(&mut self, kind: u8, body: &[u8]) -> Result<(), ContentError> {
+        match kind {
+            b'L' => self.pax.path = Some(text(body).to_vec()),
+            b'K' => self.pax.target = Some(text(body).to_vec()),
+            b'x' => {
+                let mut rest = body;
+                while !rest.is_empty() {
+                    let space = rest.iter().position(|b| *b == b' ').ok_or_else(|| bad("a pax record"))?;
+                    let len = decimal(&rest[..space])? as usize;
+                    let record = rest.get(space + 1..len.saturating_sub(1)).ok_or_else(|| bad("a pax record"))?;
+                    rest = rest.get(len..).ok_or_else(|| bad("a pax record"))?;
+                    let equals = record.iter().position(|b| *b == b'=').ok_or_else(|| bad("a pax record"))?;
+                    let value = &record[equals + 1..];
+                    match &record[..equals] {
+                        b"path" => self.pax.path = Some(value.to_vec()),
+                        b"linkpath" => self.pax.target = Some(value.to_vec()),
+                        b"size" => self.pax.size = Some(decimal(value)?),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The parts of a tar stream.
+pub fn events(
+    pieces: impl Stream<Item = std::io::Result<Bytes>> + Send,
+) -> impl Stream<Item = Result<TreeEvent, ContentError>> + Send {
+    let state = (Box::pin(pieces), Some(TarReader::new()));
+    stream::try_unfold(state, |(mut pieces, mut reader)| async move {
+        loop {
+            let Some(tar) = &mut reader else { return Ok(None) };
+            if let Some(event) = tar.next_event()? {
+                return Ok(Some((event, (pieces, reader))));
+            }
+            match pieces.next().await {
+                Some(piece) => tar.push(&piece.map_err(ContentError::Input)?),
+                None => {
+                    reader.take().map_or(Ok(()), TarReader::finish)?;
+                }
+            }
+        }
+    })
+}
+
+fn bad(reason: impl Into<String>) -> ContentError {
+    ContentError::Tar { reason: reason.into() }
+}
+
+/// A field's text up to the first NUL.
+fn text(field: &[u8]) -> &[u8] {
+    field.split(|b| *b == 0).next().unwrap_or_default()
+}
+
+fn octal(field: &[u8]) -> Result<u64, ContentError> {
+    let digits = field.iter().skip_while(|b| **b == b' ').take_while(|b| !matches!(**b, b' ' | 0));
+    digits.into_iter().try_fold(0u64, |sum, b| match b {
+        b'0'..=b'7' => Ok(sum << 3 | u64::from(b - b'0')),
+        _ => Err(bad("a number is not octal")),
+    })
+}
+
+fn decimal(field: &[u8]) -> Result<u64, ContentError> {
+    let text = std::str::from_utf8(field).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
+    text.and_then(|t| t.parse().ok()).ok_or_else(|| bad("a number is not one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tree() -> impl Strategy<Value = Vec<TreeEvent>> {
+        let name = proptest::collection::vec(1u8..255, 1..150)
+            .prop_map(|n| n.into_iter().map(|b| if b == b'/' { b'_' } else { b }).collect::<Vec<u8>>());
+        let path = proptest::collection::vec(name, 1..4);
+        let item = prop_oneof![
+            path.clone().prop_map(|path| vec![TreeEvent::Dir { path }]),
+            (path.clone(), proptest::collection::vec(1u8..255, 1..200))
+                .prop_map(|(path, target)| vec![TreeEvent::Symlink { path, target }]),
+            (path, proptest::collection::vec(any::<u8>(), 1..2000)).prop_map(|(path, data)| {
+                vec![TreeEvent::File { path, size: data.len() as u64 }, TreeEvent::Data(data.into())]
+            }),
+        ];
+        proptest::collection::vec(item, 0..6).prop_map(|items| items.concat())
+    }
+
+    fn read(bytes: &[u8], piece: usize) -> Result<Vec<TreeEvent>, ContentError> {
+        let mut reader = TarReader::new();
+        let mut out: Vec<TreeEvent> = Vec::new();
+        for part in bytes.chunks(piece) {
+            reader.push(part);
+            while let Some(event) = reader.next_event()? {
+                match (out.last_mut(), event) {
+                    (Some(TreeEvent::Data(all)), TreeEvent::Data(more)) => *all = [&all[..], &more].concat().into(),
+                    (_, event) => out.push(event),
+                }
+            }
+        }
+        reader.finish().map(|()| out)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(events in tree(), piece in 1usize..1500) {
+            let mut writer = TarWriter::new(b"root");
+            let mut bytes: Vec<u8> = events.iter().cloned().flat_map(|e| writer.write(e)).flat_map(|b| b.to_vec()).collect();
+            bytes.extend_from_slice(&writer.finish());
+            prop_assert_eq!(bytes.len() % RECORD, 0);
+            prop_assert_eq!(read(&bytes, piece).unwrap(), events);
+            prop_assert!(read(&bytes[..bytes.len() - 2 * RECORD], piece).is_err(), "no end");
+        }
+
+        #[test]
+        fn damage_never_panics(events in tree(), at: prop::sample::Index, to: u8) {
+            let mut writer = TarWriter::new(b"root");
+            let mut bytes: Vec<u8> = events.into_iter().flat_map(|e| writer.write(e)).flat_map(|b| b.to_vec()).collect();
+            bytes.extend_from_slice(&writer.finish());
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            let _ = read(&bytes, 700);
+        }
+    }
+
+    #[test]
+    fn devices_and_hard_links_are_refused() {
+        for kind in [b'1', b'3', b'4', b'6', b'7', b'S'] {
+            let mut bytes = header(b"root/x", kind, 0, b"").to_vec();
+            bytes.extend_from_slice(&[0; 1024]);
+            assert!(matches!(read(&bytes, 512), Err(ContentError::Tar { .. })), "{}", char::from(kind));
+        }
+        assert!(read(&header(b"x", b'x', 1 << 30, b""), 512).is_err(), "an endless name");
+    }
+}

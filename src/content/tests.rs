@@ -1,0 +1,1 @@
+//! Tests of content over a repo without a network.
