@@ -4,6 +4,8 @@
 //! and buffer is bounded; replies are taken from any stream of a peer. Start reading at [`service`].
 
 pub mod error;
+pub mod frame;
+pub mod message;
 pub mod service;
 
 pub use error::ExchangeError;
