@@ -3,9 +3,11 @@
 //! What always holds: no block is stored or delivered whose CID was not recomputed from its bytes; every queue, wantlist
 //! and buffer is bounded; replies are taken from any stream of a peer. Start reading at [`service`].
 
+pub mod client;
 pub mod error;
 pub mod frame;
 pub mod message;
+pub mod server;
 pub mod service;
 
 pub use error::ExchangeError;
