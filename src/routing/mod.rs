@@ -4,6 +4,8 @@
 //! in the middle; scores survive a restart; a search starts answering before any network traffic. Start reading at
 //! [`service`], then [`reputation`].
 
+pub mod find;
+pub mod ledger;
 pub mod provide;
 pub mod rank;
 pub mod reputation;
