@@ -205,6 +205,11 @@ impl Client {
         self.sessions.get(&id).map(Session::report).unwrap_or_default()
     }
 
+    /// Whether the session wants anything now.
+    pub fn is_waiting(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|s| !s.wants.is_empty())
+    }
+
     /// What a block of the session is expected to weigh, in bytes.
     pub fn block_bytes(&self, id: SessionId) -> usize {
         self.sessions.get(&id).map_or(262_144, Session::block_bytes)
