@@ -1,0 +1,143 @@
+//! The typed client of a node: the same calls over TCP or straight into a node of this process.
+//!
+//! For the command line and for programs in Rust. What always holds: an answer is an error unless it is whole, and a
+//! broken stream is never taken for a short one. Start with [`Client::connect`].
+
+mod content;
+mod error;
+mod transport;
+mod unpack;
+mod upload;
+
+pub use content::{AddOptions, Added};
+pub use error::ClientError;
+pub use transport::{Lines, Reply};
+
+use std::time::Duration;
+
+use serde::Serialize;
+use transport::{Ask, Transport};
+
+use super::model::{
+    IdReply, InitRequest, PinsReply, RoutingEvent, StatusReply, Strings, SwarmPeer, SwarmPeers, TaskReply, TaskRequest,
+    TokenReply, TokenRequest, VersionReply,
+};
+
+/// A client of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    transport: Transport,
+    limit: Option<Duration>,
+}
+
+impl Client {
+    /// The same client with a time limit: for the answer to begin, and for each further piece of it. The node gets the
+    /// limit too and gives its reason when it is over.
+    pub fn with_timeout(mut self, limit: Option<Duration>) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The time limit.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.limit
+    }
+
+    async fn send(&self, mut ask: Ask) -> Result<Reply, ClientError> {
+        ask.limit = self.limit;
+        if let Some(limit) = self.limit {
+            ask = ask.with("timeout", format!("{}ms", limit.as_millis()));
+        }
+        self.transport.send(ask).await
+    }
+
+    /// Who the node is.
+    pub async fn id(&self) -> Result<IdReply, ClientError> {
+        self.send(Ask::post("/api/v0/id")).await?.json().await
+    }
+
+    /// Its version.
+    pub async fn version(&self) -> Result<VersionReply, ClientError> {
+        self.send(Ask::post("/api/v0/version")).await?.json().await
+    }
+
+    /// The peers it is connected to.
+    pub async fn peers(&self) -> Result<Vec<SwarmPeer>, ClientError> {
+        let reply: SwarmPeers = self.send(Ask::post("/api/v0/swarm/peers").with("verbose", true)).await?.json().await?;
+        Ok(reply.peers.unwrap_or_default())
+    }
+
+    /// Connects it to a multiaddress; returns what happened, in words.
+    pub async fn connect_to(&self, address: &str) -> Result<Vec<String>, ClientError> {
+        let reply: Strings = self.send(Ask::post("/api/v0/swarm/connect").arg(address)).await?.json().await?;
+        Ok(reply.strings)
+    }
+
+    /// Pins a CID, with all below it unless `recursive` is false; fetches what is missing.
+    pub async fn pin(&self, cid: &str, recursive: bool, name: Option<&str>) -> Result<PinsReply, ClientError> {
+        let mut ask = Ask::post("/api/v0/pin/add").arg(cid).with("recursive", recursive);
+        if let Some(name) = name {
+            ask = ask.with("name", name);
+        }
+        self.send(ask).await?.json().await
+    }
+
+    /// Takes a pin back.
+    pub async fn unpin(&self, cid: &str) -> Result<PinsReply, ClientError> {
+        self.send(Ask::post("/api/v0/pin/rm").arg(cid)).await?.json().await
+    }
+
+    /// The pins of a type (`recursive`, `direct`, `indirect`, `all`), one [`super::model::PinLine`] a line.
+    pub async fn pins(&self, kind: &str) -> Result<Lines, ClientError> {
+        Ok(self.send(Ask::post("/api/v0/pin/ls").with("type", kind).with("stream", true)).await?.lines())
+    }
+
+    /// Provider records of a CID from the DHT, one [`RoutingEvent`] a line, as they are found.
+    pub async fn find_providers(&self, cid: &str, limit: usize) -> Result<Vec<RoutingEvent>, ClientError> {
+        let ask = Ask::post("/api/v0/routing/findprovs").arg(cid).with("num-providers", limit);
+        let mut lines = self.send(ask).await?.lines();
+        let mut out = Vec::new();
+        while let Some(event) = lines.next().await? {
+            out.push(event);
+        }
+        Ok(out)
+    }
+
+    /// Founds a cluster with the node as its first master.
+    pub async fn cluster_init(&self, request: &InitRequest) -> Result<StatusReply, ClientError> {
+        self.post("/api/v1/cluster/init", request).await
+    }
+
+    /// The cluster at this moment.
+    pub async fn cluster_status(&self) -> Result<StatusReply, ClientError> {
+        self.send(Ask::get("/api/v1/cluster/status")).await?.json().await
+    }
+
+    /// Makes a token that admits to the cluster.
+    pub async fn token_create(&self, request: &TokenRequest) -> Result<TokenReply, ClientError> {
+        self.post("/api/v1/cluster/token", request).await
+    }
+
+    /// Submits a task; returns at its accepted receipt.
+    pub async fn task_submit(&self, request: &TaskRequest) -> Result<TaskReply, ClientError> {
+        self.post("/api/v1/tasks", request).await
+    }
+
+    /// Waits for a task's outcome receipt.
+    pub async fn task_wait(&self, id: &str) -> Result<TaskReply, ClientError> {
+        self.send(Ask::get("/api/v1/tasks/wait").with("id", id)).await?.json().await
+    }
+
+    /// A task as the masters have it.
+    pub async fn task_status(&self, id: &str) -> Result<TaskReply, ClientError> {
+        self.send(Ask::get("/api/v1/tasks/status").with("id", id)).await?.json().await
+    }
+
+    async fn post<T: Serialize, R: serde::de::DeserializeOwned>(
+        &self,
+        path: &'static str,
+        value: &T,
+    ) -> Result<R, ClientError> {
+        self.send(Ask::post(path).json(value)).await?.json().await
+    }
+}
