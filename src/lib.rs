@@ -19,3 +19,8 @@ pub mod node;
 pub mod routing;
 pub mod store;
 pub mod work;
+
+pub use base::{Cid, Role};
+pub use config::Config;
+pub use http::Client;
+pub use node::Node;

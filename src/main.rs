@@ -1,3 +1,8 @@
 //! The `ipfs-kit` binary: everything it does lives in the library's `cli`.
+#![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ipfs_kit::cli::main()
+}

@@ -1,1 +1,85 @@
 //! The command line: one file per verb.
+//!
+//! For people and scripts. What always holds: results go to standard output and everything else to standard error; the
+//! exit code is 0 only when all that was asked is done; with `--format json` a verb prints one object whose keys do
+//! not change. Verbs ask a node through `http::client`; when no daemon runs, those that need no network ask the same
+//! routes of a node opened in this process ([`reach`]). Start with [`main`].
+
+mod add;
+mod args;
+mod cat;
+mod cluster;
+mod connect;
+mod daemon;
+mod demo;
+mod get;
+mod id;
+mod init;
+mod list_pins;
+mod output;
+mod peers;
+mod pin;
+mod reach;
+mod routing;
+mod task;
+mod throw_away;
+mod unpin;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Verb};
+use output::{Context, Failure};
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Verb::Demo(demo) = cli.verb {
+        return demo::run(demo);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: this process cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let context = Context::new(cli.common);
+    let outcome = runtime.block_on(dispatch(cli.verb, &context));
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(text) = failure.text() {
+                eprintln!("error: {text}");
+            }
+            failure.code()
+        }
+    }
+}
+
+async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
+    if !matches!(verb, Verb::Daemon(_)) {
+        output::log("warn");
+    }
+    match verb {
+        Verb::Init(args) => init::run(args, context).await,
+        Verb::Daemon(args) => daemon::run(args, context).await,
+        Verb::Add(args) => add::run(args, context).await,
+        Verb::Cat(args) => cat::run(args, context).await,
+        Verb::Get(args) => get::run(args, context).await,
+        Verb::Id(args) => id::run(args, context).await,
+        Verb::Peers(args) => peers::run(args, context).await,
+        Verb::Connect(args) => connect::run(args, context).await,
+        Verb::Pin(args) => pin::run(args, context).await,
+        Verb::Unpin(args) => unpin::run(args, context).await,
+        Verb::ListPins(args) => list_pins::run(args, context).await,
+        Verb::Routing(args) => routing::run(args, context).await,
+        Verb::Cluster(args) => cluster::run(args, context).await,
+        Verb::Task(args) => task::run(args, context).await,
+        Verb::Version(args) => version::run(args, context).await,
+        Verb::Demo(_) => Ok(()),
+    }
+}

@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn the_api_is_found_in_urls_and_multiaddresses_and_binds_to_loopback() {
-        for text in ["127.0.0.1:5001", "http://127.0.0.1:5001/", "/ip4/127.0.0.1/tcp/5001", "/ip4/127.0.0.1/tcp/5001/http"]
+        for text in
+            ["127.0.0.1:5001", "http://127.0.0.1:5001/", "/ip4/127.0.0.1/tcp/5001", "/ip4/127.0.0.1/tcp/5001/http"]
         {
             assert_eq!(api(text).unwrap(), ("127.0.0.1".into(), 5001), "{text}");
         }

@@ -7,7 +7,9 @@ use crate::base::{HasKind, Kind};
 #[non_exhaustive]
 pub enum ConfigError {
     /// The text is neither HOST:PORT nor a multiaddress.
-    #[error("'{text}' is no address: {reason}; write HOST:PORT (127.0.0.1:5001) or a multiaddress (/ip4/127.0.0.1/tcp/5001)")]
+    #[error(
+        "'{text}' is no address: {reason}; write HOST:PORT (127.0.0.1:5001) or a multiaddress (/ip4/127.0.0.1/tcp/5001)"
+    )]
     Address {
         /// What was given.
         text: String,

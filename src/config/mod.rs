@@ -36,8 +36,8 @@ pub struct Join {
     pub addresses: Vec<Multiaddr>,
     /// The token's text.
     pub token: String,
-    /// What this node is to be; the token must allow it.
-    pub role: Role,
+    /// What this node is to be; the token must allow it. `None` = what the token says.
+    pub role: Option<Role>,
 }
 
 /// Settings of one node.

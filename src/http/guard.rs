@@ -84,18 +84,38 @@ mod tests {
             assert!(ask(&[("host", host)]), "{host}");
         }
         assert!(ask(&[("host", "localhost:5001"), ("origin", "http://127.0.0.1:5001")]));
-        assert!(ask(&[("host", "localhost:5001"), ("referer", "http://localhost:5001/x?y"), ("sec-fetch-site", "same-origin")]));
+        assert!(ask(&[
+            ("host", "localhost:5001"),
+            ("referer", "http://localhost:5001/x?y"),
+            ("sec-fetch-site", "same-origin")
+        ]));
     }
 
     #[test]
     fn foreign_pages_and_rebound_names_may_not() {
-        for host in ["", "evil.example", "evil.example:5001", "127.0.0.1.evil.example:5001", "localhost.evil:5001", "10.0.0.1:5001", "localhost:x"] {
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:5001",
+            "127.0.0.1.evil.example:5001",
+            "localhost.evil:5001",
+            "10.0.0.1:5001",
+            "localhost:x",
+        ] {
             assert!(!ask(&[("host", host)]), "{host}");
         }
         assert!(!ask(&[]));
         assert!(!ask(&[("host", "localhost:5001"), ("host", "evil.example")]));
         let own = ("host", "localhost:5001");
-        for origin in ["https://evil.example", "null", "http://localhost:3000", "http://localhost", "http://a@localhost:5001", "file://", "http://localhost:5001.evil.example"] {
+        for origin in [
+            "https://evil.example",
+            "null",
+            "http://localhost:3000",
+            "http://localhost",
+            "http://a@localhost:5001",
+            "file://",
+            "http://localhost:5001.evil.example",
+        ] {
             assert!(!ask(&[own, ("origin", origin)]), "{origin}");
             assert!(!ask(&[own, ("referer", origin)]), "{origin}");
         }

@@ -189,6 +189,19 @@ pub struct RoutingPeer {
     pub addrs: Vec<String>,
 }
 
+/// `/health`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HealthReply {
+    /// `ok`.
+    pub status: String,
+    /// The peer id.
+    pub id: String,
+    /// What the node calls itself.
+    pub agent_version: String,
+    /// The repo's folder, without symlinks.
+    pub repo: String,
+}
+
 /// What `POST /api/v1/cluster/init` takes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -19,9 +19,12 @@ use serde::Serialize;
 use transport::{Ask, Transport};
 
 use super::model::{
-    IdReply, InitRequest, PinsReply, RoutingEvent, StatusReply, Strings, SwarmPeer, SwarmPeers, TaskReply, TaskRequest,
-    TokenReply, TokenRequest, VersionReply,
+    HealthReply, IdReply, InitRequest, PinsReply, RoutingEvent, StatusReply, Strings, SwarmPeer, SwarmPeers, TaskReply,
+    TaskRequest, TokenReply, TokenRequest, VersionReply,
 };
+
+/// How long a node may take to say which repo is its.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// A client of one node. Cheap to clone.
 #[derive(Clone)]
@@ -131,6 +134,20 @@ impl Client {
     /// A task as the masters have it.
     pub async fn task_status(&self, id: &str) -> Result<TaskReply, ClientError> {
         self.send(Ask::get("/api/v1/tasks/status").with("id", id)).await?.json().await
+    }
+
+    /// Whether the node that answers works on the repo in `folder`; false when none answers soon.
+    pub async fn serves(&self, folder: &std::path::Path) -> bool {
+        let ask = async {
+            let client = self.clone().with_timeout(Some(PROBE));
+            client.send(Ask::get("/health")).await?.json::<HealthReply>().await
+        };
+        match (ask.await, folder.canonicalize()) {
+            (Ok(health), Ok(folder)) => folder == std::path::Path::new(&health.repo),
+            // It answers, but so late that nothing can be said: better its own errors than a second opener's.
+            (Err(ClientError::Timeout { .. }), _) => true,
+            _ => false,
+        }
     }
 
     async fn post<T: Serialize, R: serde::de::DeserializeOwned>(

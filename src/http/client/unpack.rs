@@ -39,14 +39,7 @@ struct Header {
 
 impl Unpacker {
     pub fn new(reply: Reply, out: &Path) -> Self {
-        Unpacker {
-            reply,
-            buffer: BytesMut::new(),
-            out: out.to_owned(),
-            folders: HashSet::new(),
-            bytes: 0,
-            files: 0,
-        }
+        Unpacker { reply, buffer: BytesMut::new(), out: out.to_owned(), folders: HashSet::new(), bytes: 0, files: 0 }
     }
 
     /// Writes everything; gives where the root is, the bytes and the files.
@@ -71,7 +64,8 @@ impl Unpacker {
                 _ => {
                     header.name = long_name.take().unwrap_or(header.name);
                     header.target = long_target.take().unwrap_or(header.target);
-                    let parts = parts(&header.name)?;
+                    let name = std::mem::take(&mut header.name);
+                    let parts = parts(&name)?;
                     let base = match &root {
                         Some(base) => base.clone(),
                         None => {

@@ -57,13 +57,8 @@ pub(super) fn start(
             return Err(refused(path, "is a folder; add it with all below it by -r"));
         }
     }
-    let mut reader = Reader {
-        pieces,
-        count,
-        counted: Counted::default(),
-        boundary: boundary.clone(),
-        hidden: options.hidden,
-    };
+    let mut reader =
+        Reader { pieces, count, counted: Counted::default(), boundary: boundary.clone(), hidden: options.hidden };
     let (path, root, slot) = (path.to_owned(), name.clone(), failure.clone());
     // Reading files blocks; the thread ends with the files or with the receiver of its pieces.
     tokio::task::spawn_blocking(move || {

@@ -1,0 +1,99 @@
+//! What every verb understands, and the list of verbs.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::{
+    add::AddArgs, cat::CatArgs, cluster::ClusterArgs, connect::ConnectArgs, daemon::DaemonArgs, demo::DemoArgs,
+    get::GetArgs, id::IdArgs, init::InitArgs, list_pins::ListPinsArgs, peers::PeersArgs, pin::PinArgs,
+    routing::RoutingArgs, task::TaskArgs, unpin::UnpinArgs, version::VersionArgs,
+};
+use crate::config::duration;
+
+/// An IPFS peer and a member of a Raft-coordinated cluster in one program.
+///
+/// Results are written to standard output and everything else to standard error; the exit code is 0 only when all that
+/// was asked is done.
+#[derive(Parser, Debug)]
+#[command(name = "ipfs-kit", version, propagate_version = false, max_term_width = 110)]
+#[command(after_help = "Examples:
+  ipfs-kit demo                      a whole cluster on this machine, told step by step
+  ipfs-kit daemon                    be a peer; makes ~/.ipfs_kit when it is missing
+  ipfs-kit add -r photos             add a folder; prints its CID
+  ipfs-kit get CID -o photos-copy    fetch it on another machine
+
+Every verb explains itself: ipfs-kit VERB --help")]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Args, Debug, Clone)]
+pub struct Common {
+    /// The repo's folder [default: $IPFS_KIT_PATH, else ~/.ipfs_kit]
+    #[arg(long, global = true, value_name = "DIR", display_order = 900)]
+    pub repo: Option<PathBuf>,
+    /// The daemon to ask, HOST:PORT or a multiaddress [default: $IPFS_KIT_API_URL, else the one on the repo]
+    #[arg(long, global = true, value_name = "ADDR", display_order = 901)]
+    pub api_url: Option<String>,
+    /// How results are written
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, display_order = 902)]
+    pub format: Format,
+    /// How long to wait for an answer or its next piece: 500ms, 10s, 2m; 0 = for ever [default: 60s]
+    #[arg(long, global = true, value_name = "TIME", value_parser = timeout, display_order = 903)]
+    pub timeout: Option<Duration>,
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|e| e.to_string())
+}
+
+/// How results are written.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// The verbs.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Make a repo with a new identity
+    Init(InitArgs),
+    /// Run this node until Ctrl-C or SIGTERM
+    Daemon(DaemonArgs),
+    /// Add files and folders and print their CIDs
+    Add(AddArgs),
+    /// Write a file's bytes to standard output
+    Cat(CatArgs),
+    /// Write a file or folder to disk
+    Get(GetArgs),
+    /// Show who this node is and where it listens
+    Id(IdArgs),
+    /// List the peers this node is connected to
+    Peers(PeersArgs),
+    /// Connect to a peer
+    Connect(ConnectArgs),
+    /// Keep a CID and all below it; fetches what is missing
+    Pin(PinArgs),
+    /// Take a pin back
+    Unpin(UnpinArgs),
+    /// List what is pinned
+    ListPins(ListPinsArgs),
+    /// Ask the DHT
+    Routing(RoutingArgs),
+    /// Found, inspect and open a cluster
+    Cluster(ClusterArgs),
+    /// Submit tasks and read their results
+    Task(TaskArgs),
+    /// Show the version
+    Version(VersionArgs),
+    /// Show a whole cluster at work on this machine
+    Demo(DemoArgs),
+}

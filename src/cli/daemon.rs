@@ -1,0 +1,196 @@
+//! `daemon`: runs this node.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use clap::Args;
+use serde_json::json;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use super::{
+    args::Format,
+    output::{self, Context, Failure},
+    throw_away::ThrowAway,
+};
+use crate::{
+    base::{Multiaddr, Role},
+    config::{Config, DEFAULT_API, Join, address, repo},
+    http,
+    node::Node,
+};
+
+/// How long the last requests and the node may take to end, after which the process ends all the same.
+const STOP_LIMIT: Duration = Duration::from_millis(4_700);
+
+/// Runs this node until Ctrl-C or SIGTERM; makes the repo when it is missing.
+#[derive(Args, Debug)]
+#[command(after_help = "When it is ready it has printed, one line each:
+  Swarm listening on MULTIADDR
+  API server listening on MULTIADDR
+  Daemon is ready
+A member of a cluster that is started again needs no --join.
+
+Examples:
+  ipfs-kit daemon
+  ipfs-kit --repo /data/ipfs daemon --api 127.0.0.1:0 --swarm /ip4/0.0.0.0/tcp/0
+  ipfs-kit daemon --join 192.168.1.7:4001 --token ipk1_... --role worker")]
+pub struct DaemonArgs {
+    /// Where the API listens, HOST:PORT or a multiaddress; port 0 = any free one
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_API)]
+    pub api: String,
+    /// Where the swarm listens; may be repeated [default: port 4001 over TCP and QUIC]
+    #[arg(long, value_name = "MULTIADDR")]
+    pub swarm: Vec<String>,
+    /// Use a DHT of this name, apart from all others
+    #[arg(long, value_name = "NAME")]
+    pub dht_namespace: Option<String>,
+    /// Join a cluster by a member's address, a multiaddress or HOST:PORT; may be repeated
+    #[arg(long, value_name = "ADDR", requires = "token")]
+    pub join: Vec<String>,
+    /// The token that admits; made by 'ipfs-kit cluster token create'
+    #[arg(long, value_name = "TOKEN", requires = "join")]
+    pub token: Option<String>,
+    /// What this node is to be: master, worker or leecher [default: the token's]
+    #[arg(long, value_name = "ROLE", requires = "join")]
+    pub role: Option<Role>,
+    /// End with the process of this number, and remove the repo if it is a demo's
+    #[arg(long, hide = true, value_name = "PID")]
+    pub throw_away: Option<u32>,
+}
+
+impl DaemonArgs {
+    fn config(&self, context: &Context) -> Result<Config, Failure> {
+        let mut config = Config::new(context.repo()?);
+        config.api = address::api_bind(&self.api)?;
+        if !self.swarm.is_empty() {
+            config.swarm = Some(self.swarm.iter().map(|text| address::swarm(text)).collect::<Result<_, _>>()?);
+        }
+        config.dht_namespace = self.dht_namespace.clone();
+        config.kad_protocol()?;
+        if let Some(token) = &self.token {
+            let addresses = self.join.iter().map(|text| address::peer(text)).collect::<Result<_, _>>()?;
+            config.join = Some(Join { addresses, token: token.clone(), role: self.role });
+        }
+        Ok(config)
+    }
+}
+
+pub async fn run(args: DaemonArgs, context: &Context) -> Result<(), Failure> {
+    output::log("info,libp2p=warn,openraft=warn,sled=warn,netlink_proto=warn");
+    // Taken before anything is started, so that no signal finds the process half built.
+    let mut stop = Stop::listen()?;
+    let throw_away = args.throw_away.map(ThrowAway::follow).transpose()?;
+    let config = args.config(context)?;
+    let folder = config.repo.clone();
+    let started = tokio::select! {
+        started = start(&args, config, context) => started,
+        () = stop.wait() => Err(Failure::new("stopped before it was ready")),
+    };
+    let outcome = match started {
+        Ok(node) => {
+            stop.wait().await;
+            tracing::info!("stopping");
+            end(node, &folder).await
+        }
+        Err(failure) => Err(failure),
+    };
+    if let Some(throw_away) = throw_away {
+        throw_away.clean_up(&folder);
+    }
+    outcome
+}
+
+/// Starts everything and says so; what was started is ended again when the rest fails.
+async fn start(args: &DaemonArgs, config: Config, context: &Context) -> Result<Node, Failure> {
+    let (folder, api, join) = (config.repo.clone(), config.api, config.join.clone());
+    let node = Node::builder().config(Config { join: None, ..config }).start().await?;
+    match announce(args, &node, api, join, context).await {
+        Ok(()) => Ok(node),
+        Err(failure) => {
+            let _ = end(node, &folder).await;
+            Err(failure)
+        }
+    }
+}
+
+async fn announce(
+    args: &DaemonArgs,
+    node: &Node,
+    api: SocketAddr,
+    join: Option<Join>,
+    context: &Context,
+) -> Result<(), Failure> {
+    for notice in node.notices() {
+        context.note(notice);
+    }
+    let listener = TcpListener::bind(api).await.map_err(|e| {
+        Failure::new(format!(
+            "the API cannot listen on {}: {e}; choose another place with --api 127.0.0.1:PORT",
+            args.api
+        ))
+    })?;
+    let bound = listener.local_addr().map_err(|e| Failure::new(format!("the API's address: {e}")))?;
+    let api = address::multiaddr(bound);
+    http::serve(listener, http::router(node.clone()), node.tasks());
+    if let Some(join) = &join {
+        node.join(join).await?;
+    }
+    write_api_file(node.repo().dir(), &api)?;
+    let swarm: Vec<String> = node.swarm_addresses().iter().map(ToString::to_string).collect();
+    let api = api.to_string();
+    match context.common.format {
+        Format::Text => {
+            for address in &swarm {
+                output::write(format!("Swarm listening on {address}\n").as_bytes())?;
+            }
+            output::write(format!("API server listening on {api}\nDaemon is ready\n").as_bytes())?;
+        }
+        Format::Json => {
+            let line = json!({"ready": true, "id": node.peer_id().to_string(), "swarm": swarm, "api": api});
+            output::write(format!("{line}\n").as_bytes())?;
+        }
+    }
+    output::flush()
+}
+
+/// Written beside and renamed, so that nobody reads half an address.
+fn write_api_file(folder: &Path, api: &Multiaddr) -> Result<(), Failure> {
+    let (file, part) = (repo::api_file(folder), folder.join("api.part"));
+    std::fs::write(&part, api.to_string())
+        .and_then(|()| std::fs::rename(&part, &file))
+        .map_err(|e| Failure::new(format!("cannot write {}: {e}", file.display())))
+}
+
+async fn end(node: Node, folder: &Path) -> Result<(), Failure> {
+    let _ = std::fs::remove_file(repo::api_file(folder));
+    match tokio::time::timeout(STOP_LIMIT, node.stop()).await {
+        Ok(true) => Ok(()),
+        // All that was acknowledged is on disk, so the process may end here as after a power cut.
+        Ok(false) | Err(_) => Err(Failure::new("not everything stopped in time; what was acknowledged is safe")),
+    }
+}
+
+/// Ctrl-C, SIGTERM and the terminal's end.
+struct Stop {
+    signals: [tokio::signal::unix::Signal; 3],
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|e| Failure::new(format!("cannot listen for signals: {e}")));
+        Ok(Stop {
+            signals: [
+                listen(SignalKind::interrupt())?,
+                listen(SignalKind::terminate())?,
+                listen(SignalKind::hangup())?,
+            ],
+        })
+    }
+
+    async fn wait(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.signals;
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
+    }
+}

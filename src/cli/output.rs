@@ -1,0 +1,191 @@
+//! Where words go: results to standard output, the rest to standard error.
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use super::args::{Common, Format};
+use crate::{
+    base::HasKind,
+    config::{ConfigError, repo},
+};
+
+/// How long to wait when nothing else is said.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why a verb ends with an exit code that is not 0.
+#[derive(Debug)]
+pub enum Failure {
+    /// A sentence for the person.
+    Said(String),
+    /// All was said already.
+    Silent,
+}
+
+impl Failure {
+    /// A failure with its sentence.
+    pub fn new(text: impl Into<String>) -> Self {
+        Failure::Said(text.into())
+    }
+
+    /// What is still to be said.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Failure::Said(text) => Some(text),
+            Failure::Silent => None,
+        }
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> ExitCode {
+        ExitCode::FAILURE
+    }
+}
+
+impl<E: HasKind> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Said(error.to_string())
+    }
+}
+
+/// What every verb has at hand.
+pub struct Context {
+    /// The flags of every verb.
+    pub common: Common,
+}
+
+impl Context {
+    /// The flags, ready for use.
+    pub fn new(common: Common) -> Self {
+        Context { common }
+    }
+
+    /// The repo's folder.
+    pub fn repo(&self) -> Result<std::path::PathBuf, ConfigError> {
+        repo::folder(self.common.repo.clone(), std::env::var_os(repo::REPO_VARIABLE), std::env::var_os("HOME"))
+    }
+
+    /// The time limit: the flag's, else 60 s; `None` for the flag's 0.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout_or(Some(DEFAULT_TIMEOUT))
+    }
+
+    /// The time limit: the flag's, else another default.
+    pub fn timeout_or(&self, default: Option<Duration>) -> Option<Duration> {
+        match self.common.timeout {
+            Some(Duration::ZERO) => None,
+            Some(limit) => Some(limit),
+            None => default,
+        }
+    }
+
+    /// Prints a result: the object, or the text for people.
+    pub fn show<T: Serialize>(&self, json: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let mut out = match self.common.format {
+            Format::Json => serde_json::to_string(json).expect("plain data becomes JSON"),
+            Format::Text => text(),
+        };
+        if !out.is_empty() && !out.ends_with('\n') {
+            out.push('\n');
+        }
+        write(out.as_bytes())?;
+        flush()
+    }
+
+    /// Whether progress is worth showing: someone watches.
+    pub fn watched(&self) -> bool {
+        std::io::stderr().is_terminal()
+    }
+
+    /// Says something beside the result.
+    pub fn note(&self, text: &str) {
+        eprintln!("{text}");
+    }
+}
+
+/// Writes a piece of a result.
+pub fn write(bytes: &[u8]) -> Result<(), Failure> {
+    std::io::stdout().lock().write_all(bytes).map_err(|e| stdout_failed(&e))
+}
+
+/// Makes sure that all of the result is out.
+pub fn flush() -> Result<(), Failure> {
+    std::io::stdout().lock().flush().map_err(|e| stdout_failed(&e))
+}
+
+fn stdout_failed(error: &std::io::Error) -> Failure {
+    // The reader of a pipe that has seen enough needs no words, but the result is not all out.
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        return Failure::Silent;
+    }
+    Failure::new(format!("standard output: {error}"))
+}
+
+/// Writes an answer to standard output as it comes.
+pub async fn copy(mut reply: crate::http::client::Reply) -> Result<(), Failure> {
+    while let Some(piece) = reply.next().await? {
+        write(&piece)?;
+    }
+    flush()
+}
+
+/// A line of progress on standard error, rewritten in place.
+pub struct Progress {
+    what: &'static str,
+    shown: bool,
+    last: u64,
+}
+
+impl Progress {
+    /// Progress that begins with a word such as `added`.
+    pub fn new(what: &'static str) -> Self {
+        Progress { what, shown: false, last: 0 }
+    }
+
+    /// Shows the bytes done so far, at most once every MiB.
+    pub fn bytes(&mut self, done: u64) {
+        if done >= self.last + (1 << 20) {
+            self.last = done;
+            self.shown = true;
+            eprint!("\r\x1b[K{} {}", self.what, bytes(done));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+/// A number of bytes as people read it.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if n < 1024 {
+        return format!("{n} bytes");
+    }
+    let mut value = n as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// Sends the log to standard error; `RUST_LOG` changes what is logged.
+pub fn log(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
+}

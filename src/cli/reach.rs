@@ -1,0 +1,80 @@
+//! Whom a verb asks: the daemon named, the daemon on the repo, or a node opened in this process.
+
+use std::path::Path;
+
+use super::output::{Context, Failure};
+use crate::{
+    config::{Config, repo},
+    http::{Client, ClientError},
+    node::Node,
+};
+
+/// What a verb needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The repo; a daemon is asked when one runs.
+    Repo,
+    /// The network, and so a daemon.
+    Daemon,
+}
+
+/// A node to ask.
+pub struct Reached {
+    client: Client,
+    opened: Option<Node>,
+}
+
+impl Reached {
+    /// Asks it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Ends a node that was opened for this verb.
+    pub async fn close(self) {
+        if let Some(node) = self.opened {
+            node.stop().await;
+        }
+    }
+}
+
+/// Finds the node to ask.
+pub async fn node(context: &Context, need: Need) -> Result<Reached, Failure> {
+    let limit = context.timeout();
+    let named = context.common.api_url.clone();
+    let named = named.or_else(|| std::env::var(repo::API_VARIABLE).ok().filter(|url| !url.is_empty()));
+    if let Some(url) = named {
+        return Ok(Reached { client: Client::connect(&url)?.with_timeout(limit), opened: None });
+    }
+    let folder = context.repo()?;
+    if let Some(client) = daemon_on(&folder).await? {
+        return Ok(Reached { client: client.with_timeout(limit), opened: None });
+    }
+    if need == Need::Daemon {
+        return Err(Failure::new(format!(
+            "no daemon runs on the repo {0}, and this needs one: start it with 'ipfs-kit --repo {0} daemon', \
+             or name another with --api-url",
+            folder.display()
+        )));
+    }
+    if !folder.is_dir() {
+        return Err(Failure::new(format!(
+            "there is no repo at {0}: make one with 'ipfs-kit --repo {0} init', or name another with --repo",
+            folder.display()
+        )));
+    }
+    let opened = Node::builder().config(Config::new(folder)).offline().start().await?;
+    Ok(Reached { client: Client::in_process(opened.clone()).with_timeout(limit), opened: Some(opened) })
+}
+
+/// The daemon whose address stands in the repo; one left behind by a daemon that was killed counts as none.
+async fn daemon_on(folder: &Path) -> Result<Option<Client>, Failure> {
+    let file = repo::api_file(folder);
+    let address = match std::fs::read_to_string(&file) {
+        Ok(address) => address,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(ClientError::file(&file, &e).into()),
+    };
+    let Ok(client) = Client::connect(&address) else { return Ok(None) };
+    Ok(client.serves(folder).await.then_some(client))
+}

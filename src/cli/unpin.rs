@@ -1,0 +1,29 @@
+//! `unpin`: no longer keeps content.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    output::{Context, Failure},
+    reach::{self, Need},
+};
+
+/// Takes a pin back. The content stays until space is needed.
+#[derive(Args, Debug)]
+#[command(after_help = "JSON: {cid}
+
+Examples:
+  ipfs-kit unpin CID")]
+pub struct UnpinArgs {
+    /// What need not be kept any more
+    #[arg(value_name = "CID")]
+    pub cid: String,
+}
+
+pub async fn run(args: UnpinArgs, context: &Context) -> Result<(), Failure> {
+    let node = reach::node(context, Need::Repo).await?;
+    let gone = node.client().unpin(&args.cid).await?;
+    node.close().await;
+    let cid = gone.pins.first().cloned().unwrap_or(args.cid);
+    context.show(&json!({ "cid": cid }), || format!("unpinned {cid}"))
+}

@@ -1,0 +1,69 @@
+//! Sans-IO: why a node cannot be built or asked.
+
+use std::path::PathBuf;
+
+use crate::{
+    base::{HasKind, Kind},
+    cluster::ClusterError,
+    config::ConfigError,
+    net::NetError,
+    store::StoreError,
+};
+
+/// Why a node cannot be built or asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The repo cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The network cannot be used.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The cluster said no.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// This node was opened without a network.
+    #[error(
+        "no daemon runs on the repo {}, and this needs the network: start one with 'ipfs-kit --repo {} daemon'",
+        repo.display(), repo.display()
+    )]
+    Offline {
+        /// The repo.
+        repo: PathBuf,
+    },
+    /// A token's text cannot be read.
+    #[error("this is no token: {reason}; make one on a master with 'ipfs-kit cluster token create --role ROLE'")]
+    Token {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The node is a member of something else already.
+    #[error(
+        "this node is a {role} of cluster {cluster} already, and the token is for another cluster; \
+         to join that one use another repo (--repo DIR)"
+    )]
+    OtherCluster {
+        /// Its role.
+        role: crate::base::Role,
+        /// Its cluster.
+        cluster: String,
+    },
+}
+
+impl HasKind for NodeError {
+    fn kind(&self) -> Kind {
+        match self {
+            NodeError::Config(e) => e.kind(),
+            NodeError::Store(e) => e.kind(),
+            NodeError::Net(e) => e.kind(),
+            NodeError::Cluster(e) => e.kind(),
+            NodeError::Offline { .. } => Kind::Offline,
+            NodeError::Token { .. } => Kind::Invalid,
+            NodeError::OtherCluster { .. } => Kind::Conflict,
+        }
+    }
+}
