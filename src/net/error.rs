@@ -44,7 +44,7 @@ pub enum NetError {
         /// The peer id that was asked for.
         expected: PeerId,
         /// The peer id that answered.
-        obtained: PeerId,
+        obtained: Box<PeerId>,
         /// Where it answered.
         address: Multiaddr,
     },

@@ -34,7 +34,7 @@ const COMMANDS: usize = 256;
 /// Verdicts on gossip that may wait for it.
 const VERDICTS: usize = 16 * 1024;
 
-pub use dht::{Dht, DhtStore, MemoryDhtStore, ProviderRecord, StoreChange};
+pub use dht::{Dht, DhtStore, MemoryDhtStore, ProviderRecord, StoreChange, StoreRecord};
 pub use error::NetError;
 pub use gossip::{Gossip, Incoming};
 pub use options::{NetLimits, NetOptions};

@@ -78,6 +78,8 @@ impl Service {
     }
 
     fn on_command(&mut self, command: Command) {
+        // A caller's wish comes before its next command.
+        self.peers.fulfil_wishes(&mut self.swarm);
         match command {
             Command::Dial(request) => self.peers.dial(&mut self.swarm, request),
             Command::Dht(command) => self.dht.on_command(&mut self.swarm, command),

@@ -52,6 +52,9 @@ pub struct ProviderRecord {
     pub from: PeerId,
 }
 
+/// A stored record: its key and value.
+pub type StoreRecord = (Vec<u8>, Vec<u8>);
+
 /// A change of the stored records: the key, and its new value or `None` to delete it.
 pub type StoreChange = (Vec<u8>, Option<Vec<u8>>);
 
@@ -61,7 +64,7 @@ pub trait DhtStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// A text for the log.
-    fn load(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String>;
+    fn load(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<StoreRecord>, String>;
 
     /// Applies changes.
     ///
@@ -77,7 +80,7 @@ pub struct MemoryDhtStore {
 }
 
 impl DhtStore for MemoryDhtStore {
-    fn load(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+    fn load(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<StoreRecord>, String> {
         use std::ops::Bound;
         let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);

@@ -14,7 +14,7 @@ use libp2p::kad::{
 use prost::Message as _;
 use tokio::sync::Notify;
 
-use super::{DhtStore, StoreChange, wire};
+use super::{super::address, DhtStore, StoreChange, wire};
 use crate::base::{Multiaddr, PeerId, time};
 
 /// How long a record holds, in milliseconds.
@@ -207,7 +207,8 @@ impl Records {
             self.unsaved.note(Self::own_key(&record.key), Some(value));
             self.own.insert(record.key, expires_ms);
         } else {
-            let addrs: Vec<_> = record.addresses.into_iter().take(MAX_ADDRESSES).collect();
+            let addrs = record.addresses.iter().take(MAX_ADDRESSES).map(|address| address::split(address).0);
+            let addrs: Vec<_> = addrs.collect();
             value.extend(wire::peer(record.provider, &addrs).encode_to_vec());
             self.unsaved.note(Self::remote_key(record.key.as_ref(), &record.provider), Some(value));
             self.hold(record.key, Held { provider: record.provider, addrs, expires_ms });

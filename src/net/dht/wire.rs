@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use prost::Message as _;
 
-use super::super::swarm::MAX_KAD_BYTES;
+use super::super::{address, swarm::MAX_KAD_BYTES};
 use crate::base::{Multiaddr, PeerId};
 
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
@@ -32,11 +32,14 @@ pub(super) fn peer(id: PeerId, addrs: &[Multiaddr]) -> Peer {
     Peer { id: Bytes::from(id.to_bytes()), addrs, connection: 0 }
 }
 
-/// The peers of a message that can be understood.
+/// The peers of a message that can be understood; addresses without `/p2p/…`.
 pub(super) fn peers(list: &[Peer]) -> impl Iterator<Item = (PeerId, Vec<Multiaddr>)> + '_ {
     list.iter().take(MAX_PEERS).filter_map(|peer| {
         let id = PeerId::from_bytes(&peer.id).ok()?;
-        let addrs = peer.addrs.iter().take(MAX_ADDRESSES).filter_map(|bytes| Multiaddr::try_from(bytes.to_vec()).ok());
+        let addrs = peer.addrs.iter().take(MAX_ADDRESSES).filter_map(|bytes| {
+            let (address, named) = address::split(&Multiaddr::try_from(bytes.to_vec()).ok()?);
+            named.is_none_or(|named| named == id).then_some(address)
+        });
         Some((id, addrs.collect()))
     })
 }

@@ -72,8 +72,7 @@ impl Dialler {
         addrs: Vec<Multiaddr>,
         another: bool,
     ) -> Result<PeerId, NetError> {
-        let (tcp, other): (Vec<_>, Vec<_>) =
-            addrs.into_iter().take(MAX_ADDRESSES).partition(|address| address::is_tcp(address));
+        let (tcp, other): (Vec<_>, Vec<_>) = addrs.into_iter().take(MAX_ADDRESSES).partition(address::is_tcp);
         let attempt = async {
             if tcp.is_empty() || other.is_empty() {
                 return self.try_each(peer, [tcp, other].concat(), another).await;

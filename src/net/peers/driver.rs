@@ -187,7 +187,9 @@ fn explain(peer: Option<PeerId>, error: &DialError) -> NetError {
     match error {
         DialError::LocalPeerId { .. } => NetError::OwnAddress,
         DialError::WrongPeerId { obtained, address } => match peer {
-            Some(expected) => NetError::WrongPeer { expected, obtained: *obtained, address: address::split(address).0 },
+            Some(expected) => {
+                NetError::WrongPeer { expected, obtained: Box::new(*obtained), address: address::split(address).0 }
+            }
             None => NetError::Unreachable { target: target(), reason: "its identity is contradictory".into() },
         },
         DialError::NoAddresses => match peer {
