@@ -7,8 +7,12 @@ use super::error::StoreError;
 mod memory;
 mod redb;
 mod sled;
+#[cfg(test)]
+mod tests;
 
 pub use memory::MemoryKv;
+pub(crate) use redb::RedbKv;
+pub(crate) use sled::SledKv;
 
 /// Longest table name, in bytes.
 pub const MAX_TABLE_BYTES: usize = 64;
@@ -57,6 +61,15 @@ pub(crate) enum Op {
     Put { table: String, key: Vec<u8>, value: Vec<u8> },
     Delete { table: String, key: Vec<u8> },
     Clear { table: String },
+}
+
+impl Op {
+    /// The table it changes.
+    pub(crate) fn table(&self) -> &str {
+        match self {
+            Op::Put { table, .. } | Op::Delete { table, .. } | Op::Clear { table } => table,
+        }
+    }
 }
 
 /// Changes that are applied together, in order.

@@ -1,1 +1,134 @@
 //! The redb engine: everything that must survive a power cut.
+
+use std::{ops::Bound, path::Path, sync::Arc};
+
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+
+use super::{Batch, Durability, Kv, KvPair, Op, is_empty_range};
+use crate::store::{
+    StoreError,
+    files::{Lock, sync_dir},
+};
+
+type Table<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
+type OpenTable = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// A redb file.
+pub(crate) struct RedbKv {
+    db: Database,
+    // The folder must not be given away while the file is open.
+    _lock: Option<Arc<Lock>>,
+}
+
+fn failed(e: impl Into<redb::Error>) -> StoreError {
+    match e.into() {
+        redb::Error::Io(source) => StoreError::io("using a redb file")(source),
+        redb::Error::Corrupted(reason) => StoreError::Damaged { what: "a redb file".into(), offset: 0, reason },
+        redb::Error::PreviousIo => StoreError::Poisoned { reason: "an earlier write to a redb file failed".into() },
+        other => StoreError::Engine { engine: "redb", reason: other.to_string() },
+    }
+}
+
+impl RedbKv {
+    /// Opens the file at `path`, making a missing one, with a page cache of `cache_bytes`.
+    pub(crate) fn open(path: &Path, cache_bytes: usize, lock: Option<Arc<Lock>>) -> Result<Self, StoreError> {
+        let fresh = !path.exists();
+        let db = Database::builder().set_cache_size(cache_bytes).create(path).map_err(|e| match failed(e) {
+            StoreError::Damaged { offset, reason, .. } => {
+                StoreError::Damaged { what: path.display().to_string(), offset, reason }
+            }
+            other => other,
+        })?;
+        if let (true, Some(dir)) = (fresh, path.parent()) {
+            sync_dir(dir).map_err(StoreError::io("making a redb file"))?;
+        }
+        Ok(RedbKv { db, _lock: lock })
+    }
+
+    fn table(&self, view: &ReadTransaction, name: &str) -> Result<Option<OpenTable>, StoreError> {
+        match view.open_table(Table::new(name)) {
+            Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(failed(e)),
+        }
+    }
+}
+
+impl Kv for RedbKv {
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let view = self.db.begin_read().map_err(failed)?;
+        let Some(rows) = self.table(&view, table)? else { return Ok(None) };
+        Ok(rows.get(key).map_err(failed)?.map(|v| v.value().to_vec()))
+    }
+
+    fn scan(&self, table: &str, from: Bound<&[u8]>, to: Bound<&[u8]>, limit: usize) -> Result<Vec<KvPair>, StoreError> {
+        if is_empty_range(from, to) {
+            return Ok(Vec::new());
+        }
+        let view = self.db.begin_read().map_err(failed)?;
+        let Some(rows) = self.table(&view, table)? else { return Ok(Vec::new()) };
+        let mut out = Vec::new();
+        for row in rows.range::<&[u8]>((from, to)).map_err(failed)?.take(limit) {
+            let (key, value) = row.map_err(failed)?;
+            out.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(out)
+    }
+
+    fn last(&self, table: &str) -> Result<Option<KvPair>, StoreError> {
+        let view = self.db.begin_read().map_err(failed)?;
+        let Some(rows) = self.table(&view, table)? else { return Ok(None) };
+        Ok(rows.last().map_err(failed)?.map(|(k, v)| (k.value().to_vec(), v.value().to_vec())))
+    }
+
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StoreError> {
+        let ops = batch.checked()?;
+        let mut txn = self.db.begin_write().map_err(failed)?;
+        let level = match durability {
+            Durability::Immediate => redb::Durability::Immediate,
+            Durability::Lazy => redb::Durability::None,
+        };
+        txn.set_durability(level).map_err(failed)?;
+        let mut ops = ops.into_iter().peekable();
+        while let Some(op) = ops.next() {
+            if let Op::Clear { table } = &op {
+                txn.delete_table(Table::new(table)).map_err(failed)?;
+                continue;
+            }
+            // Neighbouring changes of one table share its opening, which costs more than a change.
+            let name = op.table().to_owned();
+            let mut rows = txn.open_table(Table::new(&name)).map_err(failed)?;
+            let mut next = Some(op);
+            while let Some(op) = next {
+                match op {
+                    Op::Put { key, value, .. } => drop(rows.insert(&key[..], &value[..]).map_err(failed)?),
+                    Op::Delete { key, .. } => drop(rows.remove(&key[..]).map_err(failed)?),
+                    Op::Clear { .. } => {}
+                }
+                next = ops.next_if(|op| op.table() == name && !matches!(op, Op::Clear { .. }));
+            }
+        }
+        txn.commit().map_err(failed)
+    }
+
+    fn dump(
+        &self,
+        tables: &[&str],
+        row: &mut dyn FnMut(&str, &[u8], &[u8]) -> std::io::Result<()>,
+    ) -> Result<(), StoreError> {
+        let view = self.db.begin_read().map_err(failed)?;
+        for &table in tables {
+            let Some(rows) = self.table(&view, table)? else { continue };
+            for pair in rows.iter().map_err(failed)? {
+                let (key, value) = pair.map_err(failed)?;
+                row(table, key.value(), value.value())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        // An immediate commit, empty though it is, makes the lazy ones before it durable.
+        self.commit(Batch::new(), Durability::Immediate)
+    }
+}

@@ -1,1 +1,254 @@
-//! The sled engine: rebuildable data.
+//! The sled engine: what can be relearnt. A damaged folder is moved aside and begun anew, never fatal.
+//!
+//! sled's flush survives the end of the process but not a power cut, and its data is a cache of the network's anyway;
+//! so nothing here is promised beyond "what is read back was written".
+
+use std::{
+    fs, io,
+    ops::Bound,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use super::{Batch, Durability, Kv, KvPair, Op, check_table, is_empty_range};
+use crate::store::{StoreError, files::Lock};
+
+/// How often written data is flushed in the background, in milliseconds.
+const FLUSH_EVERY_MS: u64 = 1_000;
+
+/// A sled folder.
+pub(crate) struct SledKv {
+    dir: PathBuf,
+    cache_bytes: u64,
+    // `None` when even a fresh folder could not be opened.
+    db: RwLock<Option<sled::Db>>,
+    // The folder must not be given away while it is open.
+    _lock: Option<Arc<Lock>>,
+}
+
+/// Why an operation did not work out.
+enum Trouble {
+    /// The folder's content cannot be used any more.
+    Damaged(String),
+    /// The system refused.
+    Io(io::Error),
+}
+
+fn guard<T>(run: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, Trouble> {
+    // Many of sled's checks of what it reads are assertions.
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(e))) if !suspicious(&e) => Err(Trouble::Io(e)),
+        Ok(Err(e)) => Err(Trouble::Damaged(e.to_string())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            Err(Trouble::Damaged(text.unwrap_or_else(|| "it panicked".into())))
+        }
+    }
+}
+
+/// Errors that sled reports as the system's but that come from files which are not what it wrote.
+fn suspicious(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::Other
+    )
+}
+
+fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Trouble> {
+    guard(|| {
+        let db = sled::Config::new()
+            .path(dir)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(Some(FLUSH_EVERY_MS))
+            .mode(sled::Mode::LowSpace)
+            .open()?;
+        // Read a little, so that damage shows here and not at the first caller.
+        db.iter().take(16).try_for_each(|row| row.map(drop))?;
+        Ok(db)
+    })
+}
+
+/// A table's name and a key, as one key of sled's single tree: one tree is what it can change atomically.
+fn full_key(table: &str, key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(table.len() + 1 + key.len());
+    out.extend_from_slice(table.as_bytes());
+    out.push(0);
+    out.extend_from_slice(key);
+    out
+}
+
+/// The first key after every key of `table`.
+fn table_end(table: &str) -> Vec<u8> {
+    let mut out = table.as_bytes().to_vec();
+    out.push(1);
+    out
+}
+
+impl SledKv {
+    /// Opens the folder `dir`. One that cannot be used is moved aside (one such copy is kept) and begun anew.
+    pub(crate) fn open(dir: &Path, cache_bytes: u64, lock: Option<Arc<Lock>>) -> Result<Self, StoreError> {
+        let doing = "opening the sled folder";
+        // Left behind when opening took the whole process down; without it every start would end the same way.
+        let marker = dir.with_extension("opening");
+        if marker.exists() {
+            tracing::warn!(dir = %dir.display(), "the sled folder could not be opened last time; it is rebuilt");
+            set_aside(dir).map_err(StoreError::io(doing))?;
+        }
+        fs::write(&marker, b"").map_err(StoreError::io(doing))?;
+        let db = match open_db(dir, cache_bytes) {
+            Ok(db) => Ok(db),
+            Err(Trouble::Damaged(reason)) => {
+                tracing::warn!(dir = %dir.display(), reason, "the sled folder is damaged; it is moved aside and rebuilt");
+                set_aside(dir).map_err(StoreError::io(doing))?;
+                open_db(dir, cache_bytes)
+            }
+            Err(other) => Err(other),
+        };
+        let _ = fs::remove_file(&marker);
+        let db = db.map_err(refused)?;
+        Ok(SledKv { dir: dir.into(), cache_bytes, db: RwLock::new(Some(db)), _lock: lock })
+    }
+
+    /// Runs `run`; damage found on the way empties the store, and `run` sees it empty.
+    fn with<T>(&self, run: impl Fn(&sled::Db) -> Result<T, sled::Error>) -> Result<T, StoreError> {
+        let trouble = {
+            let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+            match db.as_ref() {
+                Some(db) => guard(|| run(db)),
+                None => Err(Trouble::Damaged("it could not be reopened".into())),
+            }
+        };
+        let reason = match trouble {
+            Ok(value) => return Ok(value),
+            Err(Trouble::Damaged(reason)) => reason,
+            Err(other) => return Err(refused(other)),
+        };
+        tracing::warn!(dir = %self.dir.display(), reason, "the sled folder is damaged; it is moved aside and rebuilt");
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        *db = None;
+        set_aside(&self.dir).map_err(StoreError::io("moving a damaged sled folder aside"))?;
+        let fresh = db.insert(open_db(&self.dir, self.cache_bytes).map_err(refused)?);
+        guard(|| run(fresh)).map_err(refused)
+    }
+}
+
+fn refused(trouble: Trouble) -> StoreError {
+    match trouble {
+        Trouble::Io(source) => StoreError::io("using the sled folder")(source),
+        Trouble::Damaged(reason) => StoreError::Engine { engine: "sled", reason },
+    }
+}
+
+/// Moves a folder out of the way; the copy of an earlier time is given up.
+fn set_aside(dir: &Path) -> io::Result<()> {
+    let aside = dir.with_extension("damaged");
+    let remove = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => Ok(()),
+    };
+    remove(&aside)?;
+    match fs::rename(dir, &aside) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+impl Kv for SledKv {
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = full_key(table, key);
+        self.with(|db| Ok(db.get(&key)?.map(|v| v.to_vec())))
+    }
+
+    fn scan(&self, table: &str, from: Bound<&[u8]>, to: Bound<&[u8]>, limit: usize) -> Result<Vec<KvPair>, StoreError> {
+        check_table(table)?;
+        if is_empty_range(from, to) {
+            return Ok(Vec::new());
+        }
+        let skip = table.len() + 1;
+        let from = match from {
+            Bound::Unbounded => Bound::Included(full_key(table, b"")),
+            bound => bound.map(|key| full_key(table, key)),
+        };
+        let to = match to {
+            Bound::Unbounded => Bound::Excluded(table_end(table)),
+            bound => bound.map(|key| full_key(table, key)),
+        };
+        self.with(|db| {
+            let rows = db.range((from.clone(), to.clone())).take(limit);
+            rows.map(|row| row.map(|(k, v)| (k[skip..].to_vec(), v.to_vec()))).collect()
+        })
+    }
+
+    fn last(&self, table: &str) -> Result<Option<KvPair>, StoreError> {
+        check_table(table)?;
+        let skip = table.len() + 1;
+        self.with(|db| {
+            let row = db.range(full_key(table, b"")..table_end(table)).next_back().transpose()?;
+            Ok(row.map(|(k, v)| (k[skip..].to_vec(), v.to_vec())))
+        })
+    }
+
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StoreError> {
+        let ops = batch.checked()?;
+        self.with(|db| {
+            let mut changes = sled::Batch::default();
+            for op in &ops {
+                match op {
+                    Op::Put { table, key, value } => changes.insert(full_key(table, key), &value[..]),
+                    Op::Delete { table, key } => changes.remove(full_key(table, key)),
+                    Op::Clear { table } => {
+                        // Keys put earlier in this batch are not in the tree yet but must go too.
+                        for earlier in &ops {
+                            match earlier {
+                                Op::Put { table: t, key, .. } if t == table => changes.remove(full_key(t, key)),
+                                _ => {}
+                            }
+                            if std::ptr::eq(earlier, op) {
+                                break;
+                            }
+                        }
+                        for row in db.range(full_key(table, b"")..table_end(table)) {
+                            changes.remove(row?.0);
+                        }
+                    }
+                }
+            }
+            db.apply_batch(changes)?;
+            if durability == Durability::Immediate {
+                db.flush()?;
+            }
+            Ok(())
+        })
+    }
+
+    fn dump(
+        &self,
+        tables: &[&str],
+        row: &mut dyn FnMut(&str, &[u8], &[u8]) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        // sled has no read views, so the rows are copied first; this engine holds small things only.
+        let rows = tables.iter().map(|t| self.scan(t, Bound::Unbounded, Bound::Unbounded, usize::MAX));
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        for (table, rows) in tables.iter().zip(rows) {
+            for (key, value) in rows {
+                row(table, &key, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.with(|db| db.flush().map(drop))
+    }
+}
