@@ -38,6 +38,15 @@ fn is_local_v6(ip: Ipv6Addr) -> bool {
     }
 }
 
+/// Whether it leads back to the machine that dials it.
+pub(super) fn is_loopback(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
+        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
+        _ => false,
+    }
+}
+
 /// Whether this node has a transport for it, judged by its parts.
 pub(super) fn is_supported(address: &Multiaddr) -> bool {
     let mut tcp = false;

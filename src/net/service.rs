@@ -94,8 +94,9 @@ impl Service {
                 self.metrics.record(&event);
                 if let identify::Event::Received { peer_id, info, .. } = event {
                     // The routing table first, so that it knows the peer when others hear of it.
-                    self.dht.identified(&mut self.swarm, peer_id, &info);
-                    self.peers.identified(peer_id, &info);
+                    let addrs = self.peers.reachable(&peer_id, &info);
+                    self.dht.identified(&mut self.swarm, peer_id, &info, &addrs);
+                    self.peers.identified(peer_id, &info, &addrs);
                 }
             }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => {
@@ -113,7 +114,12 @@ impl Service {
                 self.metrics.record(&event);
                 self.gossip.on_event(&mut self.swarm, event);
             }
-            event => self.peers.on_event(&event),
+            event => {
+                if let SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } = &event {
+                    self.dht.unreachable(&mut self.swarm, *peer, error);
+                }
+                self.peers.on_event(&event);
+            }
         }
     }
 

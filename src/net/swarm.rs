@@ -190,6 +190,9 @@ where
     }
 
     fn dial(&mut self, address: Multiaddr, mut opts: DialOpts) -> Result<T::Dial, TransportError<io::Error>> {
+        if opts.role == Endpoint::Dialer && self.book.is_own(&address) {
+            return Err(TransportError::Other(io::Error::other("this node listens there itself")));
+        }
         if !self.book.may_dial(&address) {
             let reason = "this profile dials private addresses only; connect to it by its full address to allow it";
             return Err(TransportError::Other(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
@@ -206,5 +209,23 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
         Pin::new(&mut self.inner).poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Keypair;
+
+    #[tokio::test]
+    async fn names_need_no_resolver_to_be_configured() {
+        let options = NetOptions::new(Keypair::generate_ed25519());
+        let (config, opts) = (dns::ResolverConfig::default(), dns::ResolverOpts::default());
+        let mut transport = dns::tokio::Transport::custom(sockets(&options).unwrap(), config, opts).boxed();
+        let dial = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+        let address = "/dns4/localhost/tcp/1".parse().unwrap();
+        let error = transport.dial(address, dial).unwrap().await.map(drop).unwrap_err();
+        // It was resolved from /etc/hosts, and nobody listens there.
+        assert!(format!("{error:?} {error}").to_lowercase().contains("refused"), "{error:?}");
     }
 }

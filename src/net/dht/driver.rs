@@ -11,6 +11,7 @@ use std::{
 use libp2p::{
     identify, kad,
     kad::{QueryId, store::RecordStore},
+    swarm::DialError,
 };
 use tokio::sync::oneshot;
 
@@ -89,13 +90,19 @@ impl Driver {
     }
 
     /// A peer has said what it speaks and where it listens: the routing table follows.
-    pub(in super::super) fn identified(&mut self, swarm: &mut NetSwarm, peer: PeerId, info: &identify::Info) {
+    pub(in super::super) fn identified(
+        &mut self,
+        swarm: &mut NetSwarm,
+        peer: PeerId,
+        info: &identify::Info,
+        addrs: &[Multiaddr],
+    ) {
         let kad = &mut swarm.behaviour_mut().kad;
         if !info.protocols.iter().any(|name| name.as_ref() == self.protocol) {
             kad.remove_peer(&peer);
         } else {
             let may = |address: &&Multiaddr| self.book.may_dial(address);
-            let addrs: Vec<_> = info.listen_addrs.iter().filter(may).take(MAX_ADDRESSES).cloned().collect();
+            let addrs: Vec<_> = addrs.iter().filter(may).take(MAX_ADDRESSES).cloned().collect();
             let with_peer: Vec<_> = addrs.iter().filter_map(|address| address.clone().with_p2p(peer).ok()).collect();
             for address in addrs {
                 kad.add_address(&peer, address);
@@ -107,6 +114,14 @@ impl Driver {
             }
         }
         self.count(swarm);
+    }
+
+    /// A peer could not be dialled: others are not told of it any more, until it is back.
+    pub(in super::super) fn unreachable(&mut self, swarm: &mut NetSwarm, peer: PeerId, error: &DialError) {
+        if matches!(error, DialError::Transport(_)) && !swarm.is_connected(&peer) {
+            swarm.behaviour_mut().kad.remove_peer(&peer);
+            self.count(swarm);
+        }
     }
 
     fn known(kad: &mut kad::Behaviour<super::Records>, peer: PeerId) -> Vec<Multiaddr> {

@@ -33,6 +33,7 @@ struct Entry {
 struct Inner {
     peers: LruCache<PeerId, Vec<Entry>>,
     given: LruCache<Multiaddr, ()>,
+    own: Vec<Multiaddr>,
 }
 
 /// The address book. All calls are short.
@@ -47,12 +48,23 @@ pub(in super::super) struct Book {
 impl Book {
     pub(in super::super) fn new(local: PeerId, local_only: bool, peers: usize, per_peer: usize) -> Self {
         let peers = NonZeroUsize::new(peers).unwrap_or(NonZeroUsize::MIN);
-        let inner = Inner { peers: LruCache::new(peers), given: LruCache::new(peers) };
+        let inner = Inner { peers: LruCache::new(peers), given: LruCache::new(peers), own: Vec::new() };
         Book { inner: Mutex::new(inner), local, local_only, per_peer: per_peer.max(1) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where this node listens itself: another node's loopback address may well be the same, and dialling it would
+    /// only lead back here.
+    pub(in super::super) fn set_own(&self, own: Vec<Multiaddr>) {
+        self.inner().own = own;
+    }
+
+    /// Whether this node listens there itself.
+    pub(in super::super) fn is_own(&self, address: &Multiaddr) -> bool {
+        self.inner().own.contains(&address::split(address).0)
     }
 
     /// Whether the profile lets this node dial the address.

@@ -115,6 +115,7 @@ impl Dialler {
             let request = DialRequest { peer, addrs: addrs.clone(), another, reply };
             self.commands.send(Command::Dial(request)).await.map_err(|_| NetError::Stopped)?;
             match answer.await.map_err(|_| NetError::Stopped)? {
+                // Of several, one that is dead takes the whole dial with it when somebody else lives there.
                 Err(NetError::WrongPeer { expected, obtained, address }) => {
                     let (wrong, _) = address::split(&address);
                     let before = addrs.len();

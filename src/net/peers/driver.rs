@@ -129,8 +129,14 @@ impl Driver {
                     let _ = reply.send(Err(explain(peer, error)));
                 }
             }
-            SwarmEvent::NewListenAddr { address, .. } => self.state.listening(address::split(address).0),
-            SwarmEvent::ExpiredListenAddr { address, .. } => self.state.not_listening(&address::split(address).0),
+            SwarmEvent::NewListenAddr { address, .. } => {
+                self.state.listening(address::split(address).0);
+                self.book.set_own(self.state.listen_addrs());
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.state.not_listening(&address::split(address).0);
+                self.book.set_own(self.state.listen_addrs());
+            }
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
                 if let Err(error) = reason {
                     tracing::warn!(?addresses, %error, "a listener ended");
@@ -138,6 +144,7 @@ impl Driver {
                 for address in addresses {
                     self.state.not_listening(&address::split(address).0);
                 }
+                self.book.set_own(self.state.listen_addrs());
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed to accept"),
             _ => {}
@@ -173,9 +180,16 @@ impl Driver {
         }
     }
 
-    /// A peer has said what it speaks and where it listens.
-    pub(in super::super) fn identified(&self, peer: PeerId, info: &identify::Info) {
-        self.book.identified(peer, &info.listen_addrs);
+    /// The addresses a peer says it listens on that can lead there from here: loopback only on the same machine.
+    pub(in super::super) fn reachable(&self, peer: &PeerId, info: &identify::Info) -> Vec<Multiaddr> {
+        let near = self.state.is_on_this_machine(peer);
+        let usable = |address: &&Multiaddr| (near || !address::is_loopback(address)) && !self.book.is_own(address);
+        info.listen_addrs.iter().filter(usable).map(|address| address::split(address).0).collect()
+    }
+
+    /// A peer has said what it speaks and where it listens: `addrs` of what [`Driver::reachable`] has left.
+    pub(in super::super) fn identified(&self, peer: PeerId, info: &identify::Info, addrs: &[Multiaddr]) {
+        self.book.identified(peer, addrs);
         let protocols = info.protocols.iter().take(MAX_PROTOCOLS).map(ToString::to_string);
         let protocols = protocols.filter(|name| name.len() <= MAX_TEXT).collect();
         self.state.identified(peer, info.agent_version.chars().take(MAX_TEXT).collect(), protocols);

@@ -90,6 +90,9 @@ impl Peers {
             let reason = "only …/tcp/PORT and …/udp/PORT/quic-v1 of a host that is named or numbered are".into();
             return Err(NetError::BadAddress { address: address.to_string(), reason });
         }
+        if self.dialler.book.is_own(&bare) {
+            return Err(NetError::OwnAddress);
+        }
         self.dialler.book.give(&bare);
         match peer {
             Some(peer) => {

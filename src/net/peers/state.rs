@@ -86,6 +86,13 @@ impl State {
         self.inner().connected.get(peer).is_some_and(|connected| connected.identified)
     }
 
+    /// Whether a connection to the peer runs over loopback.
+    pub(super) fn is_on_this_machine(&self, peer: &PeerId) -> bool {
+        let inner = self.inner();
+        let connections = inner.connected.get(peer).into_iter().flat_map(|connected| &connected.connections);
+        connections.into_iter().any(|(_, address, _)| super::super::address::is_loopback(address))
+    }
+
     /// The connected peers that have said they speak the protocol.
     pub(in super::super) fn speaking(&self, protocol: &str) -> Vec<PeerId> {
         let inner = self.inner();

@@ -13,7 +13,7 @@ mod table;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use prometheus_client::metrics::counter::Counter;
@@ -26,8 +26,12 @@ use self::{
     table::Pick,
 };
 use super::{error::NetError, peers::Dialler};
-use crate::base::PeerId;
+use crate::base::{PeerId, time};
 
+/// How long a second connection may take to be dialled, while the first could serve.
+const SECOND_LIMIT: Duration = Duration::from_secs(3);
+/// How long after a failure no second connection is tried.
+const SECOND_PAUSE: Duration = Duration::from_secs(30);
 /// How often an open is tried again when its connection ends under it.
 const TRIES: usize = 3;
 
@@ -68,6 +72,8 @@ pub struct Streams {
     shared: Arc<Shared>,
     keep: Keep,
     gates: Arc<Gates>,
+    /// Peers that could not be reached a second time, until when they are not tried again.
+    shunned: Arc<Mutex<HashMap<PeerId, Instant>>>,
     dialler: Dialler,
 }
 
@@ -77,7 +83,7 @@ impl Streams {
         let shared = Arc::new(Shared::new(max_inbound, timeout));
         let keep = Keep::default();
         let behaviour = Behaviour::new(shared.clone(), keep.clone());
-        (Streams { shared, keep, gates: Arc::default(), dialler }, behaviour)
+        (Streams { shared, keep, gates: Arc::default(), shunned: Arc::default(), dialler }, behaviour)
     }
 
     /// Opens a stream to `peer` that speaks the first of `protocols` the peer supports; returns which. Uses the
@@ -151,15 +157,22 @@ impl Streams {
         if let Pick::Use(conn) = self.pick(&peer, class) {
             return Ok(conn);
         }
+        if let Pick::DialOr(conn) = self.pick(&peer, class)
+            && self.shuns(&peer)
+        {
+            return Ok(conn);
+        }
         let gate = self.gate(peer, class);
         let _one_dial = gate.lock().await;
         let dialled = match self.pick(&peer, class) {
             Pick::Use(conn) => return Ok(conn),
             Pick::Dial => self.dialler.dial_known(peer, false).await,
-            Pick::DialOr(conn) => match self.dialler.dial_known(peer, true).await {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    tracing::debug!(%peer, ?class, %error, "no second connection; sharing the first");
+            Pick::DialOr(conn) if self.shuns(&peer) => return Ok(conn),
+            Pick::DialOr(conn) => match tokio::time::timeout(SECOND_LIMIT, self.dialler.dial_known(peer, true)).await {
+                Ok(Ok(())) => Ok(()),
+                failed => {
+                    tracing::debug!(%peer, ?class, ?failed, "no second connection; sharing the first");
+                    self.shun(peer);
                     return Ok(conn);
                 }
             },
@@ -169,6 +182,18 @@ impl Streams {
             Pick::Use(conn) | Pick::DialOr(conn) => Ok(conn),
             Pick::Dial => Err(NetError::Closed { peer }),
         }
+    }
+
+    fn shuns(&self, peer: &PeerId) -> bool {
+        let shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
+        shunned.get(peer).is_some_and(|until| time::now() < *until)
+    }
+
+    fn shun(&self, peer: PeerId) {
+        let now = time::now();
+        let mut shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
+        shunned.retain(|_, until| now < *until);
+        shunned.insert(peer, now + SECOND_PAUSE);
     }
 
     fn pick(&self, peer: &PeerId, class: Option<Class>) -> Pick<Arc<Conn>> {
