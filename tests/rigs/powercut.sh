@@ -25,26 +25,29 @@ LOOP='' KIT='' FUSE='' WRITING=''
 
 up() {
   rm -f "$D/nbd.sock" "$D/nbdkit.pid"
-  nbdkit --exit-with-parent -f -P "$D/nbdkit.pid" -U "$D/nbd.sock" --filter=cache file "$D/disk.img" cache=writeback cache-max-size=4G 2>>"$D/nbdkit.log" &
+  nbdkit -f -P "$D/nbdkit.pid" -U "$D/nbd.sock" --filter=cache file "$D/disk.img" cache=writeback cache-max-size=4G 2>>"$D/nbdkit.log" &
   KIT=$!
+  disown "$KIT"
   for ((i = 0; i < 100; i++)); do [ -S "$D/nbd.sock" ] && break; sleep 0.05; done
   setsid nbdfuse "$D/fuse/disk" --unix "$D/nbd.sock" </dev/null >"$D/nbdfuse.log" 2>&1 &
   FUSE=$!
+  disown "$FUSE"
   for ((i = 0; i < 100; i++)); do [ "$(stat -c %s "$D/fuse/disk" 2>/dev/null || echo 0)" -gt 0 ] && break; sleep 0.05; done
   LOOP=$(losetup -f --show "$D/fuse/disk") || { echo "no loop device could be had"; return 1; }
   mount "$LOOP" "$D/mnt"
 }
 
+gone() { local i; for ((i = 0; i < 100; i++)); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.02; done; }
+
 # After the cut the file system is dead; it is thrown away without a word to the disk.
 down() {
-  [ -n "$KIT" ] && kill -9 "$KIT" 2>/dev/null
-  wait "$KIT" 2>/dev/null
-  [ -n "$WRITING" ] && { kill -9 "$WRITING" 2>/dev/null; wait "$WRITING" 2>/dev/null; }
+  [ -n "$KIT" ] && kill -9 "$KIT" 2>/dev/null && gone "$KIT"
+  [ -n "$WRITING" ] && kill -9 "$WRITING" 2>/dev/null && gone "$WRITING"
   mountpoint -q "$D/mnt" && umount -l "$D/mnt"
   [ -n "$LOOP" ] && losetup -d "$LOOP" 2>/dev/null
   [ -n "$FUSE" ] && kill "$FUSE" 2>/dev/null
   fusermount3 -u "$D/fuse/disk" 2>/dev/null
-  wait "$FUSE" 2>/dev/null
+  [ -n "$FUSE" ] && gone "$FUSE"
   for ((i = 0; i < 60; i++)); do losetup -a | grep -q "$D/" || break; sleep 0.05; done
   LOOP='' KIT='' FUSE='' WRITING=''
 }
@@ -67,6 +70,7 @@ for ((cut = 1; cut <= CUTS; cut++)); do
   before=$(wc -l <"$D/acknowledged")
   "$WRITER" write "$D/mnt/repo" >>"$D/acknowledged" 2>"$D/write.log" &
   WRITING=$!
+  disown "$WRITING"
   # Cut between 0.3 and 2.3 s after the first acknowledgement of this round.
   for ((i = 0; i < 600; i++)); do [ "$(wc -l <"$D/acknowledged")" -gt "$before" ] && break; kill -0 "$WRITING" 2>/dev/null || break; sleep 0.05; done
   if ! kill -0 "$WRITING" 2>/dev/null; then echo "FAIL  the writer ended before cut $cut:"; tail -n 5 "$D/write.log"; bad=$((bad + 1)); break; fi
