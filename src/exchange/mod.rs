@@ -14,6 +14,8 @@ pub mod server;
 pub mod service;
 pub mod session;
 pub mod stat;
+#[cfg(test)]
+mod tests;
 mod wants;
 
 pub use error::ExchangeError;

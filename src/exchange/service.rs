@@ -88,6 +88,7 @@ impl Exchange {
     pub fn start(net: Net, routing: Routing, blocks: Blocks, tasks: &Tasks) -> Exchange {
         let incoming = net.streams().accept(PROTOCOLS, Class::Bulk, INBOUND);
         let events = net.peers().subscribe();
+        let stored = blocks.subscribe();
         let inner = Arc::new(Inner {
             net,
             routing,
@@ -111,6 +112,7 @@ impl Exchange {
         });
         tasks.spawn("bitswap inbound", inbound::accept(inner.clone(), incoming));
         tasks.spawn("bitswap peers", watch_peers(inner.clone(), events));
+        tasks.spawn("bitswap store", watch_store(inner.clone(), stored));
         tasks.spawn("bitswap clock", run_clock(inner.clone()));
         for _ in 0..REPLY_MAKERS {
             tasks.spawn("bitswap replies", replies::make(inner.clone()));
@@ -128,20 +130,6 @@ impl Exchange {
     /// Gives the block, from here or from others within `timeout`.
     pub async fn fetch(&self, cid: &Cid, timeout: Duration) -> Result<Bytes, ExchangeError> {
         self.session(cid).get_within(cid, timeout).await
-    }
-
-    /// Tells that blocks were put into the store by others than this service, so that peers (and sessions) waiting for
-    /// them get them.
-    pub async fn came(&self, cids: &[Cid]) {
-        for cid in cids {
-            let (awaited, waited) = (self.inner.server().is_awaited(), self.inner.fetching().waiters.contains_key(cid));
-            if awaited && let Ok(Some(size)) = self.inner.blocks.size(cid).await {
-                self.inner.serve_arrival(cid, size);
-            }
-            if waited && let Ok(Some(data)) = self.inner.blocks.get(cid).await {
-                self.inner.deliver_local(cid, &data);
-            }
-        }
     }
 
     /// Counters, and what is under way.
@@ -257,10 +245,20 @@ impl Inner {
                 let _ = waiter.done.send(data.clone());
             }
         }
-        for (cid, size) in &sizes {
-            self.serve_arrival(cid, *size);
-        }
         fresh.into_iter().filter(|f| *f).count()
+    }
+
+    /// A block was stored, by whomever: peers and sessions that wait for it get it.
+    async fn stored(self: &Arc<Self>, cid: &Cid) {
+        self.arrivals.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        let awaited = self.server().is_awaited();
+        let waited = self.fetching().waiters.contains_key(cid);
+        if awaited && let Ok(Some(size)) = self.blocks.size(cid).await {
+            self.serve_arrival(cid, size);
+        }
+        if waited && let Ok(Some(data)) = self.blocks.get(cid).await {
+            self.deliver_local(cid, &data);
+        }
     }
 
     fn deliver_local(self: &Arc<Self>, cid: &Cid, data: &Bytes) {
@@ -280,7 +278,6 @@ impl Inner {
 
     /// A block is here now: peers that wait for it are served.
     fn serve_arrival(&self, cid: &Cid, size: u32) {
-        self.arrivals.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
         if self.server().came(cid, size) {
             self.to_serve.notify_one();
         }
@@ -351,6 +348,17 @@ async fn watch_peers(inner: Arc<Inner>, mut events: broadcast::Receiver<PeerEven
             }
             Ok(PeerEvent::Identified(_)) => {}
             Err(broadcast::error::RecvError::Lagged(_)) => resync = true,
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Serves what is stored to those who wait for it. What is lost when this lags, they ask for again.
+async fn watch_store(inner: Arc<Inner>, mut stored: broadcast::Receiver<Cid>) {
+    loop {
+        match stored.recv().await {
+            Ok(cid) => inner.stored(&cid).await,
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }
