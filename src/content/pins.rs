@@ -72,7 +72,10 @@ impl Content {
     }
 
     /// The pins, as a stream. Indirect ones are found by walking the recursive ones locally; each is named once.
-    pub fn pins(&self, filter: PinFilter) -> impl Stream<Item = Result<PinEntry, ContentError>> + Send + 'static {
+    pub fn pins(
+        &self,
+        filter: PinFilter,
+    ) -> impl Stream<Item = Result<PinEntry, ContentError>> + Send + Unpin + 'static {
         let content = self.clone();
         driven(64, move |sender| async move {
             let mut after = None;

@@ -62,7 +62,7 @@ impl Content {
         &self,
         path: impl Into<DagPath>,
         range: Option<Range<u64>>,
-    ) -> impl Stream<Item = Result<Bytes, ContentError>> + Send + 'static {
+    ) -> impl Stream<Item = Result<Bytes, ContentError>> + Send + Unpin + 'static {
         let (path, content) = (path.into(), self.clone());
         driven(4, move |sender| async move {
             let source = content.source(path.root);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{FutureExt, Stream, StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream, stream::BoxStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -75,14 +75,11 @@ impl Source {
 pub(crate) type Sender<T> = mpsc::Sender<Result<T, ContentError>>;
 
 /// A stream whose items `produce` sends; both run in whoever polls it, and dropping it drops the work.
-pub(crate) fn driven<T, P, F>(
-    bound: usize,
-    produce: P,
-) -> impl Stream<Item = Result<T, ContentError>> + Send + use<T, P, F>
+pub(crate) fn driven<T, P, F>(bound: usize, produce: P) -> BoxStream<'static, Result<T, ContentError>>
 where
     T: Send + 'static,
     P: FnOnce(Sender<T>) -> F,
-    F: Future<Output = Result<(), ContentError>> + Send,
+    F: Future<Output = Result<(), ContentError>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(bound);
     let errors = sender.clone();
@@ -92,7 +89,7 @@ where
             let _ = errors.send(Err(error)).await;
         }
     };
-    stream::select(ReceiverStream::new(receiver), run.into_stream().filter_map(|()| std::future::ready(None)))
+    stream::select(ReceiverStream::new(receiver), run.into_stream().filter_map(|()| std::future::ready(None))).boxed()
 }
 
 /// What a send into a stream that is gone comes to; nobody sees it.

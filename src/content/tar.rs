@@ -15,7 +15,11 @@ const MAX_EXTRA_BYTES: u64 = 64 * 1024;
 
 impl Content {
     /// Everything below `root` as a tar stream; `name` is the first name of every path in it, as Kubo's `get` has it.
-    pub fn tar(&self, root: Cid, name: &str) -> impl Stream<Item = Result<Bytes, ContentError>> + Send + 'static {
+    pub fn tar(
+        &self,
+        root: Cid,
+        name: &str,
+    ) -> impl Stream<Item = Result<Bytes, ContentError>> + Send + Unpin + 'static {
         let events = self.walk(root);
         let mut writer = TarWriter::new(name.as_bytes());
         driven(4, move |sender| async move {

@@ -31,7 +31,7 @@ const AHEAD_IN_DIR: usize = 32;
 impl Content {
     /// A file, a symbolic link or a whole directory, in the order it is written. Entries of a directory are fetched
     /// ahead, so that many small files do not cost a round trip each.
-    pub fn walk(&self, root: Cid) -> impl Stream<Item = Result<TreeEvent, ContentError>> + Send + 'static {
+    pub fn walk(&self, root: Cid) -> impl Stream<Item = Result<TreeEvent, ContentError>> + Send + Unpin + 'static {
         let source = self.source(root);
         driven(8, move |sender| async move {
             let bytes = source.get(&root).await?;
