@@ -27,12 +27,29 @@ use crate::base::PeerId;
 #[derive(Debug)]
 pub(crate) struct Listen(Arc<[Accepted]>);
 
+/// The names of what is accepted. libp2p asks for them at every poll of a connection, so nothing is copied.
+#[derive(Debug)]
+pub(crate) struct Names {
+    accepted: Arc<[Accepted]>,
+    next: usize,
+}
+
+impl Iterator for Names {
+    type Item = &'static str;
+
+    fn next(&mut self) -> Option<&'static str> {
+        let name = self.accepted.get(self.next)?.name;
+        self.next += 1;
+        Some(name)
+    }
+}
+
 impl UpgradeInfo for Listen {
     type Info = &'static str;
-    type InfoIter = std::vec::IntoIter<&'static str>;
+    type InfoIter = Names;
 
-    fn protocol_info(&self) -> Self::InfoIter {
-        self.0.iter().map(|accepted| accepted.name).collect::<Vec<_>>().into_iter()
+    fn protocol_info(&self) -> Names {
+        Names { accepted: self.0.clone(), next: 0 }
     }
 }
 
