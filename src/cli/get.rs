@@ -36,7 +36,7 @@ pub async fn run(args: GetArgs, context: &Context) -> Result<(), Failure> {
     let out = args.output.clone().unwrap_or_else(|| PathBuf::from(last));
     let node = reach::node(context, Need::Repo).await?;
     let mut progress = context.watched().then(|| Progress::new("written"));
-    let (path, size, files) = node
+    let written = node
         .client()
         .get(&args.path, &out, |done| {
             if let Some(progress) = &mut progress {
@@ -46,8 +46,8 @@ pub async fn run(args: GetArgs, context: &Context) -> Result<(), Failure> {
         .await?;
     drop(progress);
     node.close().await;
-    let shown = path.display().to_string();
-    context.show(&json!({"cid": args.path, "path": shown, "size": size, "files": files}), || {
-        format!("{shown}: {files} {}, {}", if files == 1 { "file" } else { "files" }, bytes(size))
+    let (shown, files) = (out.display().to_string(), written.files + written.symlinks);
+    context.show(&json!({"cid": args.path, "path": shown, "size": written.bytes, "files": files}), || {
+        format!("{shown}: {files} {}, {}", if files == 1 { "file" } else { "files" }, bytes(written.bytes))
     })
 }

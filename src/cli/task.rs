@@ -116,8 +116,8 @@ async fn result(client: &Client, id: &str, output: Option<PathBuf>, context: &Co
     match output {
         None => output::copy(client.cat(&cid, 0, None).await?).await,
         Some(path) => {
-            let (path, size, _) = client.get(&cid, &path, |_| {}).await?;
-            context.note(&format!("{}: {}", path.display(), output::bytes(size)));
+            let written = client.get(&cid, &path, |_| {}).await?;
+            context.note(&format!("{}: {}", path.display(), output::bytes(written.bytes)));
             Ok(())
         }
     }

@@ -9,6 +9,7 @@ pub mod client;
 pub mod error;
 pub mod guard;
 pub mod model;
+pub mod params;
 pub mod reply;
 pub mod rest;
 pub mod rpc;

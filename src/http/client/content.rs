@@ -1,16 +1,23 @@
 //! Files and folders to and from a node.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use axum::body::Body;
+use futures::stream;
 
 use super::{
     Client, ClientError, Reply,
     transport::Ask,
-    unpack::Unpacker,
     upload::{self, Upload},
 };
-use crate::http::model::{AddEvent, BlockReply};
+use crate::{
+    content::{self, Written},
+    http::model::{AddEvent, BlockReply},
+};
 
 /// How something is added.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,16 +119,37 @@ impl Client {
         self.send(ask).await
     }
 
-    /// Writes a file or folder to `out`; into it when it is a folder. Never writes outside it. Returns where the root
-    /// is, the bytes and the files.
+    /// Writes a file or folder to `out`; a file into it when it is a folder. Never writes outside it.
     pub async fn get(
         &self,
         path: &str,
         out: &Path,
-        mut progress: impl FnMut(u64),
-    ) -> Result<(PathBuf, u64, u64), ClientError> {
+        progress: impl FnMut(u64) + Send,
+    ) -> Result<Written, ClientError> {
         let reply = self.send(Ask::post("/api/v0/get").arg(path).with("archive", true)).await?;
-        Unpacker::new(reply, out).run(&mut progress).await
+        // What went wrong with the connection is said as it was, not as the reader of the archive saw it.
+        let failure = Mutex::new(None);
+        let pieces = stream::unfold((reply, progress, 0), |(mut reply, mut progress, mut done)| async {
+            match reply.next().await {
+                Ok(None) => None,
+                Ok(Some(piece)) => {
+                    done += piece.len() as u64;
+                    progress(done);
+                    Some((Ok(piece), (reply, progress, done)))
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    *failure.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                    Some((Err(io::Error::other(text)), (reply, progress, done)))
+                }
+            }
+        });
+        let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
+        let written = content::extract_tar(pieces, out, PathBuf::from(name)).await;
+        match failure.lock().unwrap_or_else(|e| e.into_inner()).take() {
+            Some(error) => Err(error),
+            None => Ok(written?),
+        }
     }
 
     /// The bytes of one block.

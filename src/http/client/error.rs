@@ -45,6 +45,9 @@ pub enum ClientError {
         /// What was found.
         reason: String,
     },
+    /// What came could not be written here.
+    #[error(transparent)]
+    Content(#[from] crate::content::ContentError),
     /// A file here could not be read or written.
     #[error("{path}: {reason}")]
     File {
@@ -62,6 +65,7 @@ impl HasKind for ClientError {
         match self {
             ClientError::Refused { kind, .. } | ClientError::File { kind, .. } => *kind,
             ClientError::Unreachable { .. } | ClientError::Broken { .. } => Kind::Offline,
+            ClientError::Content(error) => error.kind(),
             ClientError::Address(_) => Kind::Invalid,
             ClientError::Timeout { .. } => Kind::Timeout,
             ClientError::Malformed { .. } => Kind::Bug,

@@ -6,7 +6,6 @@
 mod content;
 mod error;
 mod transport;
-mod unpack;
 mod upload;
 
 pub use content::{AddOptions, Added};

@@ -1,10 +1,48 @@
 //! Kubo's RPC, `/api/v0`: the paths, arguments, replies and errors its clients know.
+//!
+//! POST only, as Kubo has it. What a client asks for and this node cannot do is refused with a sentence, never ignored
+//! silently when it would change the result.
 
-use axum::Router;
+mod add;
+mod block;
+mod files;
+mod id;
+mod pin;
+mod routing;
+mod swarm;
 
-use crate::node::Node;
+use axum::{Router, extract::DefaultBodyLimit, routing::post};
+
+use super::{HttpError, params::Params};
+use crate::{base::MAX_BLOCK_BYTES, content::Content, node::Node};
+
+/// Room for what a form puts around a block.
+const FORM_BYTES: usize = 64 * 1024;
 
 /// The routes below `/api/v0`.
 pub fn routes() -> Router<Node> {
     Router::new()
+        .route("/add", post(add::add).layer(DefaultBodyLimit::disable()))
+        .route("/cat", post(files::cat))
+        .route("/get", post(files::get))
+        .route("/id", post(id::id))
+        .route("/version", post(id::version))
+        .route("/swarm/peers", post(swarm::peers))
+        .route("/swarm/connect", post(swarm::connect))
+        .route("/pin/add", post(pin::add))
+        .route("/pin/rm", post(pin::remove))
+        .route("/pin/ls", post(pin::list))
+        .route("/block/get", post(block::get))
+        .route("/block/put", post(block::put).layer(DefaultBodyLimit::max(MAX_BLOCK_BYTES + FORM_BYTES)))
+        .route("/block/stat", post(block::stat))
+        .route("/routing/findprovs", post(routing::find_providers))
+}
+
+/// The node's content, with the time limit the caller asks for.
+fn content(node: &Node, params: &Params) -> Result<Content, HttpError> {
+    let content = match params.timeout()? {
+        Some(limit) => node.content().with_timeout(limit),
+        None => node.content().clone(),
+    };
+    Ok(if params.flag("offline")?.unwrap_or(false) { content.offline() } else { content })
 }
