@@ -105,7 +105,7 @@ pub async fn run(args: DaemonArgs, context: &Context) -> Result<(), Failure> {
 /// Starts everything and says so; what was started is ended again when the rest fails.
 async fn start(args: &DaemonArgs, config: Config, context: &Context) -> Result<Node, Failure> {
     let (folder, api, join) = (config.repo.clone(), config.api, config.join.clone());
-    let node = Node::builder().config(Config { join: None, ..config }).start().await?;
+    let node = Node::builder().config(config).join_later().start().await?;
     match announce(args, &node, api, join, context).await {
         Ok(()) => Ok(node),
         Err(failure) => {

@@ -1,11 +1,18 @@
 //! The order in which a node's services are built.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use super::{Node, NodeError};
+use super::{Inner, Node, NodeError, Online, records::Records, roots};
 use crate::{
-    base::Multiaddr,
-    config::{self, Config, Join},
+    base::{Multiaddr, Role, Tasks},
+    cluster::{Cluster, ClusterOptions, Timing, Token},
+    config::{self, Config, DEFAULT_SWARM_PORT, Join},
+    content::Content,
+    exchange::Exchange,
+    net::{Net, NetError, NetOptions},
+    routing::Routing,
+    store::{Repo, StoreOptions},
+    work::Work,
 };
 
 /// Describes a node before it is started.
@@ -15,6 +22,7 @@ pub struct NodeBuilder {
     repo: Option<PathBuf>,
     swarm: Option<Vec<Multiaddr>>,
     join: Option<Join>,
+    join_later: bool,
     offline: bool,
 }
 
@@ -43,6 +51,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Leaves the joining to the caller, by [`Node::join`].
+    pub fn join_later(mut self) -> Self {
+        self.join_later = true;
+        self
+    }
+
     /// No network: what is in the repo can be read, added and pinned.
     pub fn offline(mut self) -> Self {
         self.offline = true;
@@ -61,7 +75,87 @@ impl NodeBuilder {
         }
         config.swarm = self.swarm.or(config.swarm);
         config.join = self.join.or(config.join);
-        let _ = (config, self.offline);
-        todo!()
+
+        let repo = open(&config).await?;
+        let tasks = Tasks::new();
+        if self.offline {
+            let content = Content::new(repo.clone(), None, None);
+            let inner = Inner { config, repo, content, tasks, online: None, notices: Vec::new() };
+            return Ok(Node { inner: Arc::new(inner) });
+        }
+        match assemble(&config, &repo, &tasks).await {
+            Ok((content, online, notices)) => {
+                let join = config.join.clone().filter(|_| !self.join_later);
+                let inner = Inner { config, repo, content, tasks, online: Some(online), notices };
+                let node = Node { inner: Arc::new(inner) };
+                if let Some(join) = join
+                    && let Err(error) = node.join(&join).await
+                {
+                    node.stop().await;
+                    return Err(error);
+                }
+                Ok(node)
+            }
+            Err(error) => {
+                tasks.shutdown(super::STOP_LIMIT).await;
+                repo.close().await;
+                Err(error)
+            }
+        }
     }
+}
+
+/// Opening reads indexes and may repair what a power cut tore, so it runs beside the async tasks.
+async fn open(config: &Config) -> Result<Repo, NodeError> {
+    let folder = config.repo.clone();
+    let opening = tokio::task::spawn_blocking(move || Repo::open(&folder, StoreOptions::default()));
+    match opening.await {
+        Ok(opened) => Ok(opened?),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// The services with a network, in the order of their floors.
+async fn assemble(config: &Config, repo: &Repo, tasks: &Tasks) -> Result<(Content, Online, Vec<String>), NodeError> {
+    let mut notices = Vec::new();
+    let net = listen(config, repo, tasks, &mut notices).await?;
+    let routing = Routing::start(net.clone(), repo.soft().clone(), tasks);
+    let exchange = Exchange::start(net.clone(), routing.clone(), repo.blocks().clone(), tasks);
+    let content = Content::new(repo.clone(), Some(exchange.clone()), Some(routing.clone()));
+    routing.set_roots(roots::pages(repo.clone()));
+    let options = ClusterOptions {
+        repo: repo.clone(),
+        net: net.clone(),
+        data: Arc::new(Work::builtin(content.clone())),
+        timing: Timing::LAN,
+    };
+    let cluster = Cluster::start(options, tasks).await?;
+    Ok((content, Online { net, routing, exchange, cluster }, notices))
+}
+
+async fn listen(config: &Config, repo: &Repo, tasks: &Tasks, notices: &mut Vec<String>) -> Result<Net, NodeError> {
+    let mut options = NetOptions::new(repo.keypair().clone());
+    options.agent_version = config::agent_version();
+    options.kad_protocol = config.kad_protocol()?;
+    // Leechers ask the DHT and do not carry it.
+    options.kad_server = config.join.as_ref().and_then(role).is_none_or(|role| role != Role::Leecher);
+    let (first, fallback) = config.listen();
+    options.listen = first;
+    let records = Arc::new(Records::new(repo.soft().clone()));
+    match Net::start(options.clone(), records.clone(), tasks).await {
+        Err(NetError::Listen { in_use: true, address, .. }) if fallback.is_some() => {
+            notices.push(format!(
+                "port {DEFAULT_SWARM_PORT} is taken ({address}), so the swarm listens on free ports; \
+                 choose one with --swarm MULTIADDR"
+            ));
+            options.listen = fallback.unwrap_or_default();
+            Ok(Net::start(options, records, tasks).await?)
+        }
+        started => Ok(started?),
+    }
+}
+
+/// What a node that joins is to be; `None` when the token cannot be read.
+fn role(join: &Join) -> Option<Role> {
+    join.role.or_else(|| join.token.parse::<Token>().ok().map(|token| token.role))
 }

@@ -7,6 +7,7 @@
 mod builder;
 mod error;
 mod records;
+mod roots;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,8 +16,9 @@ pub use error::NodeError;
 
 use crate::{
     base::{Multiaddr, PeerId, Tasks},
-    cluster::Cluster,
+    cluster::{Cluster, Token},
     config::{Config, Join},
+    content::Content,
     exchange::Exchange,
     net::Net,
     routing::Routing,
@@ -35,6 +37,7 @@ pub struct Node {
 struct Inner {
     config: Config,
     repo: Repo,
+    content: Content,
     tasks: Tasks,
     online: Option<Online>,
     notices: Vec<String>,
@@ -68,6 +71,11 @@ impl Node {
         &self.inner.repo
     }
 
+    /// What is in it, and what the network has.
+    pub fn content(&self) -> &Content {
+        &self.inner.content
+    }
+
     /// Its peer id.
     pub fn peer_id(&self) -> PeerId {
         self.inner.repo.keypair().public().to_peer_id()
@@ -93,11 +101,22 @@ impl Node {
         &self.inner.notices
     }
 
-    /// Joins a cluster; a node that is a member of the token's cluster already stays what it is.
+    /// Joins a cluster; a node that is a member of the token's cluster already stays what it is. Ends with an error
+    /// within ten seconds.
     pub async fn join(&self, join: &Join) -> Result<(), NodeError> {
-        let _ = join;
-        self.online()?;
-        Ok(())
+        let cluster = &self.online()?.cluster;
+        let wrong = |reason: String| NodeError::Token { reason };
+        let token: Token =
+            join.token.trim().parse().map_err(|e: crate::cluster::model::TokenError| wrong(e.to_string()))?;
+        if let Some(member) = cluster.membership() {
+            if member.cluster == token.cluster {
+                tracing::info!(role = %member.role, "a member of this cluster already; it goes on as that");
+                return Ok(());
+            }
+            return Err(NodeError::OtherCluster { role: member.role, cluster: member.cluster.to_string() });
+        }
+        let role = join.role.unwrap_or(token.role);
+        Ok(cluster.join(join.addresses.clone(), &token, role).await?)
     }
 
     /// Stops everything; false when it did not end within four seconds.

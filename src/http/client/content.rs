@@ -120,12 +120,7 @@ impl Client {
     }
 
     /// Writes a file or folder to `out`; a file into it when it is a folder. Never writes outside it.
-    pub async fn get(
-        &self,
-        path: &str,
-        out: &Path,
-        progress: impl FnMut(u64) + Send,
-    ) -> Result<Written, ClientError> {
+    pub async fn get(&self, path: &str, out: &Path, progress: impl FnMut(u64) + Send) -> Result<Written, ClientError> {
         let reply = self.send(Ask::post("/api/v0/get").arg(path).with("archive", true)).await?;
         // What went wrong with the connection is said as it was, not as the reader of the archive saw it.
         let failure = Mutex::new(None);

@@ -44,7 +44,9 @@ pub async fn peers(State(node): State<Node>) -> Reply<Vec<MemberReply>> {
 pub async fn token(State(node): State<Node>, Json(request): Json<TokenRequest>) -> Reply<TokenReply> {
     let ttl = request.ttl_seconds.map_or(TOKEN_TTL, Duration::from_secs);
     if ttl.is_zero() {
-        return Err(HttpError::invalid("a token that admits for less than a second is of no use; give it longer by --ttl"));
+        return Err(HttpError::invalid(
+            "a token that admits for less than a second is of no use; give it longer by --ttl",
+        ));
     }
     let token: Token = node.online()?.cluster.token_create(request.role, ttl).await?;
     Ok(axum::Json(TokenReply {

@@ -35,7 +35,10 @@ pub async fn metrics(State(node): State<Node>) -> Result<Response, HttpError> {
     let blocks = node.repo().blocks().stat();
     let mut number = |name: &str, help: &str, kind: &str, value: u64| {
         let total = if kind == "counter" { "_total" } else { "" };
-        let _ = writeln!(text, "# HELP ipfs_kit_{name} {help}\n# TYPE ipfs_kit_{name} {kind}\nipfs_kit_{name}{total} {value}");
+        let _ = writeln!(
+            text,
+            "# HELP ipfs_kit_{name} {help}\n# TYPE ipfs_kit_{name} {kind}\nipfs_kit_{name}{total} {value}"
+        );
     };
     number("blocks", "Blocks stored.", "gauge", blocks.blocks);
     number("block_bytes", "Bytes of the blocks stored.", "gauge", blocks.bytes);
@@ -53,7 +56,8 @@ pub async fn metrics(State(node): State<Node>) -> Result<Response, HttpError> {
     let registry = online.net.metrics();
     let registry = registry.lock().unwrap_or_else(|e| e.into_inner());
     // Ends with the mark that ends the whole text.
-    encode(&mut text, &registry).map_err(|e| HttpError::new(Kind::Bug, format!("the metrics cannot be written: {e}")))?;
+    encode(&mut text, &registry)
+        .map_err(|e| HttpError::new(Kind::Bug, format!("the metrics cannot be written: {e}")))?;
     Ok(shown(text))
 }
 

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{
-    body::Body,
-    extract::State,
-    response::Response,
-};
+use axum::{body::Body, extract::State, response::Response};
 use futures::TryStreamExt;
 
 use super::Json;

@@ -34,11 +34,7 @@ pub async fn stat(State(node): State<Node>, params: Params) -> Result<Json<Block
 }
 
 /// Stores each part of the form as a block; answers with the last one.
-pub async fn put(
-    State(node): State<Node>,
-    params: Params,
-    mut form: Multipart,
-) -> Result<Json<BlockReply>, HttpError> {
+pub async fn put(State(node): State<Node>, params: Params, mut form: Multipart) -> Result<Json<BlockReply>, HttpError> {
     let format = format(&params)?;
     let pin = params.flag("pin")?.unwrap_or(false);
     let content = content(&node, &params)?;
@@ -60,7 +56,10 @@ pub fn bad_form(error: axum::extract::multipart::MultipartError) -> HttpError {
 fn format(params: &Params) -> Result<BlockFormat, HttpError> {
     let given = |name: &str| params.text(name).filter(|t| !t.is_empty());
     let hash = hash(given("mhtype").unwrap_or("sha2-256"))?;
-    if params.number::<i64>("mhlen")?.is_some_and(|n| n != -1 && hash.digest(b"").is_ok_and(|d| i64::from(d.size()) != n)) {
+    if params
+        .number::<i64>("mhlen")?
+        .is_some_and(|n| n != -1 && hash.digest(b"").is_ok_and(|d| i64::from(d.size()) != n))
+    {
         return Err(HttpError::invalid("mhlen: shortened digests are not made; leave it out"));
     }
     // `format` is the older name, where "v0" and "protobuf" stand for DAG-PB.
