@@ -124,7 +124,8 @@ impl Client {
         let reply = self.send(Ask::post("/api/v0/get").arg(path).with("archive", true)).await?;
         // What went wrong with the connection is said as it was, not as the reader of the archive saw it.
         let failure = Mutex::new(None);
-        let pieces = stream::unfold((reply, progress, 0), |(mut reply, mut progress, mut done)| async {
+        let failed = &failure;
+        let pieces = stream::unfold((reply, progress, 0), |(mut reply, mut progress, mut done)| async move {
             match reply.next().await {
                 Ok(None) => None,
                 Ok(Some(piece)) => {
@@ -134,7 +135,7 @@ impl Client {
                 }
                 Err(error) => {
                     let text = error.to_string();
-                    *failure.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                    *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
                     Some((Err(io::Error::other(text)), (reply, progress, done)))
                 }
             }
