@@ -1,6 +1,5 @@
 //! Bytes at rest: blocks, key-value engines, pins, keys, the write-ahead log.
 
-#![allow(unused, dead_code)]
 //!
 //! [`Repo`] is the folder that holds everything; one process opens it at a time. [`Blocks`] keeps blocks in append-only
 //! segment files, [`Kv`] is the face of the key-value engines (redb for what must last, sled for what can be

@@ -1,12 +1,20 @@
 //! The repo: one folder, opened by one process, holding everything a node keeps.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use super::{Blocks, Kv, Pins, Recovered, StoreError, Wal};
-use crate::base::{Keypair, PeerId};
+use data_encoding::HEXLOWER;
+
+use super::{
+    Blocks, Kv, Pins, Recovered, StoreError, Wal,
+    files::{Lock, check_name, make_dir, read_small, write_whole},
+    kv::{RedbKv, SledKv},
+    wal::WeakWal,
+};
+use crate::base::{Keypair, PeerId, random};
 
 /// How a repo is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,23 +57,59 @@ pub struct Repo {
 
 struct Inner {
     dir: PathBuf,
+    options: StoreOptions,
     keypair: Keypair,
     storage_id: [u8; 16],
     blocks: Blocks,
     pins: Pins,
     state: Arc<dyn Kv>,
     soft: Arc<dyn Kv>,
+    // Logs and files opened beside these, so that none is opened twice.
+    wals: Mutex<HashMap<String, WeakWal>>,
+    kvs: Mutex<HashMap<String, Weak<dyn Kv>>>,
+    lock: Arc<Lock>,
 }
+
+/// Version of the folder's layout.
+const LAYOUT: &str = "1";
+const KEY_FILE: &str = "identity.key";
+const ID_FILE: &str = "storage_id";
+const VERSION_FILE: &str = "version";
 
 impl Repo {
     /// Opens the repo in `dir`, making a missing one.
-    pub fn open(_dir: &Path, _options: StoreOptions) -> Result<Repo, StoreError> {
-        todo!()
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Repo, StoreError> {
+        let (lock, keypair, storage_id, _) = prepare(dir)?;
+        let lock = Arc::new(lock);
+        let hold = || Some(Arc::clone(&lock));
+        let state: Arc<dyn Kv> = Arc::new(RedbKv::open(&dir.join("repo.redb"), options.kv_cache_bytes, hold())?);
+        let soft: Arc<dyn Kv> = Arc::new(SledKv::open(&dir.join("soft"), options.soft_cache_bytes, hold())?);
+        let blocks = Blocks::open(&dir.join("blocks"), options.segment_bytes, hold())?;
+        let inner = Inner {
+            dir: dir.into(),
+            options,
+            keypair,
+            storage_id,
+            blocks,
+            pins: Pins::new(Arc::clone(&state)),
+            state,
+            soft,
+            wals: Mutex::default(),
+            kvs: Mutex::default(),
+            lock,
+        };
+        Ok(Repo { inner: Arc::new(inner) })
     }
 
     /// Makes a repo in `dir`; one that is there already is left as it is, even while a daemon runs on it.
-    pub fn init(_dir: &Path) -> Result<InitReport, StoreError> {
-        todo!()
+    pub fn init(dir: &Path) -> Result<InitReport, StoreError> {
+        if read_small(&dir.join(VERSION_FILE)).map_err(StoreError::io("reading the repo's version"))?.is_some() {
+            check_version(dir)?;
+            let peer_id = read_key(dir)?.ok_or_else(|| no_key(dir))?.public().to_peer_id();
+            return Ok(InitReport { peer_id, created: false });
+        }
+        let (_lock, keypair, _, created) = prepare(dir)?;
+        Ok(InitReport { peer_id: keypair.public().to_peer_id(), created })
     }
 
     /// The repo's folder.
@@ -109,17 +153,218 @@ impl Repo {
     }
 
     /// Opens the write-ahead log `raft/NAME`; one log can be open once at a time.
-    pub fn open_wal(&self, _name: &str) -> Result<(Wal, Recovered), StoreError> {
-        todo!()
+    pub fn open_wal(&self, name: &str) -> Result<(Wal, Recovered), StoreError> {
+        check_name(name)?;
+        let mut wals = self.inner.wals.lock().unwrap_or_else(PoisonError::into_inner);
+        if wals.get(name).is_some_and(WeakWal::is_open) {
+            return Err(open_already(name));
+        }
+        let dir = self.inner.dir.join("raft");
+        make_dir(&dir).map_err(StoreError::io("opening the log"))?;
+        let lock = Some(Arc::clone(&self.inner.lock));
+        let (wal, recovered) = Wal::open(&dir.join(name), self.inner.options.wal_segment_bytes, lock)?;
+        wals.insert(name.into(), wal.downgrade());
+        Ok((wal, recovered))
     }
 
-    /// Opens the redb file `NAME.redb`, making a missing one; one file can be open once at a time.
-    pub fn open_kv(&self, _name: &str) -> Result<Arc<dyn Kv>, StoreError> {
-        todo!()
+    /// Opens the redb file `NAME.redb`, making a missing one; while it is open, the same is given again.
+    pub fn open_kv(&self, name: &str) -> Result<Arc<dyn Kv>, StoreError> {
+        check_name(name)?;
+        if name == "repo" {
+            return Ok(Arc::clone(&self.inner.state));
+        }
+        let mut kvs = self.inner.kvs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kv) = kvs.get(name).and_then(Weak::upgrade) {
+            return Ok(kv);
+        }
+        let path = self.inner.dir.join(format!("{name}.redb"));
+        let lock = Some(Arc::clone(&self.inner.lock));
+        let kv: Arc<dyn Kv> = Arc::new(RedbKv::open(&path, self.inner.options.kv_cache_bytes, lock)?);
+        kvs.insert(name.into(), Arc::downgrade(&kv));
+        Ok(kv)
     }
 
     /// Makes everything durable. The repo stays usable; the folder is released by dropping it.
     pub async fn close(&self) {
-        todo!()
+        if let Err(e) = self.inner.blocks.flush().await {
+            tracing::warn!(error = %e, "the block store could not be flushed");
+        }
+        let kvs: Vec<Arc<dyn Kv>> = {
+            let opened = self.inner.kvs.lock().unwrap_or_else(PoisonError::into_inner);
+            opened.values().filter_map(Weak::upgrade).collect()
+        };
+        let (state, soft) = (Arc::clone(&self.inner.state), Arc::clone(&self.inner.soft));
+        let flush = tokio::task::spawn_blocking(move || {
+            for kv in kvs.into_iter().chain([state, soft]) {
+                if let Err(e) = kv.sync() {
+                    tracing::warn!(error = %e, "a key-value store could not be flushed");
+                }
+            }
+        });
+        let _ = flush.await;
+    }
+}
+
+/// Makes what is missing in `dir` and reads what is there. Every line leaves something that the next call completes:
+/// the version file comes last.
+fn prepare(dir: &Path) -> Result<(Lock, Keypair, [u8; 16], bool), StoreError> {
+    let io = StoreError::io("making the repo");
+    if dir.join("datastore_spec").exists() {
+        return Err(layout(dir, "it is a Kubo repo; choose another folder with --repo".into()));
+    }
+    make_dir(dir).map_err(&io)?;
+    let lock = Lock::take(dir)?;
+    let created = read_small(&dir.join(VERSION_FILE)).map_err(&io)?.is_none();
+    if !created {
+        check_version(dir)?;
+    }
+    let keypair = match read_key(dir)? {
+        Some(keypair) => keypair,
+        None if created => {
+            let keypair = Keypair::generate_ed25519();
+            let bytes = keypair.to_protobuf_encoding().map_err(|e| layout(dir, e.to_string()))?;
+            write_whole(&dir.join(KEY_FILE), &bytes).map_err(&io)?;
+            keypair
+        }
+        None => return Err(no_key(dir)),
+    };
+    let storage_id = match read_small(&dir.join(ID_FILE)).map_err(&io)? {
+        Some(text) => decode_id(&text).ok_or_else(|| StoreError::Damaged {
+            what: dir.join(ID_FILE).display().to_string(),
+            offset: 0,
+            reason: "it is not 32 hexadecimal digits; restore it from a backup".into(),
+        })?,
+        None => {
+            let id = random::bytes();
+            write_whole(&dir.join(ID_FILE), HEXLOWER.encode(&id).as_bytes()).map_err(&io)?;
+            id
+        }
+    };
+    if created {
+        write_whole(&dir.join(VERSION_FILE), LAYOUT.as_bytes()).map_err(&io)?;
+    }
+    Ok((lock, keypair, storage_id, created))
+}
+
+fn check_version(dir: &Path) -> Result<(), StoreError> {
+    let bytes = read_small(&dir.join(VERSION_FILE)).map_err(StoreError::io("reading the repo's version"))?;
+    let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).trim().to_owned();
+    if text == LAYOUT {
+        return Ok(());
+    }
+    let reason = format!("its layout is version {text:?}, this program knows {LAYOUT:?}; use the program that made it");
+    Err(layout(dir, reason))
+}
+
+fn read_key(dir: &Path) -> Result<Option<Keypair>, StoreError> {
+    let path = dir.join(KEY_FILE);
+    let Some(bytes) = read_small(&path).map_err(StoreError::io("reading the identity key"))? else { return Ok(None) };
+    let key = Keypair::from_protobuf_encoding(&bytes).map_err(|e| StoreError::Damaged {
+        what: path.display().to_string(),
+        offset: 0,
+        reason: format!("{e}; restore it from a backup"),
+    })?;
+    Ok(Some(key))
+}
+
+fn decode_id(text: &[u8]) -> Option<[u8; 16]> {
+    HEXLOWER.decode(text.trim_ascii()).ok()?.try_into().ok()
+}
+
+fn layout(dir: &Path, reason: String) -> StoreError {
+    StoreError::Layout { dir: dir.into(), reason }
+}
+
+fn no_key(dir: &Path) -> StoreError {
+    layout(dir, format!("the file {KEY_FILE} is missing; restore it from a backup, or move the folder away"))
+}
+
+fn open_already(name: &str) -> StoreError {
+    StoreError::Invalid { what: format!("opening {name:?} again"), reason: "it is open already".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+    use crate::store::{Batch, Durability};
+
+    fn open(dir: &Path) -> Result<Repo, StoreError> {
+        let small = StoreOptions { wal_segment_bytes: 1 << 16, ..StoreOptions::default() };
+        Repo::open(dir, small)
+    }
+
+    #[tokio::test]
+    async fn a_repo_is_made_once_and_opened_by_one() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/b");
+        let made = Repo::init(&dir).unwrap();
+        assert!(made.created);
+        let again = Repo::init(&dir).unwrap();
+        assert_eq!((again.created, again.peer_id), (false, made.peer_id));
+        assert_eq!(fs::metadata(dir.join(KEY_FILE)).unwrap().permissions().mode() & 0o777, 0o600);
+        let repo = open(&dir).unwrap();
+        assert_eq!(repo.peer_id(), made.peer_id);
+        assert!(!Repo::init(&dir).unwrap().created);
+        let id = repo.storage_id();
+        let pid = std::process::id().to_string();
+        assert!(matches!(open(&dir), Err(StoreError::Locked { pid: p, .. }) if p == pid));
+        repo.close().await;
+        // Whatever is still in use keeps the folder.
+        let blocks = repo.blocks().clone();
+        drop(repo);
+        assert!(matches!(open(&dir), Err(StoreError::Locked { .. })));
+        drop(blocks);
+        assert_eq!(open(&dir).unwrap().storage_id(), id);
+    }
+
+    #[test]
+    fn init_stopped_between_any_two_lines_is_completed_later() {
+        let whole = tempfile::tempdir().unwrap();
+        Repo::init(whole.path()).unwrap();
+        let order = ["lock", KEY_FILE, ID_FILE, VERSION_FILE];
+        for done in 0..order.len() {
+            let dir = tempfile::tempdir().unwrap();
+            for name in &order[..done] {
+                fs::copy(whole.path().join(name), dir.path().join(name)).unwrap();
+            }
+            fs::write(dir.path().join(order[done]).with_extension("tmp"), b"half").unwrap();
+            let report = Repo::init(dir.path()).unwrap();
+            assert!(report.created);
+            assert_eq!(open(dir.path()).unwrap().peer_id(), report.peer_id);
+        }
+    }
+
+    #[test]
+    fn strange_folders_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        Repo::init(dir.path()).unwrap();
+        fs::write(dir.path().join(VERSION_FILE), "99").unwrap();
+        assert!(matches!(open(dir.path()), Err(StoreError::Layout { .. })));
+        fs::write(dir.path().join(VERSION_FILE), LAYOUT).unwrap();
+        fs::remove_file(dir.path().join(KEY_FILE)).unwrap();
+        assert!(matches!(open(dir.path()), Err(StoreError::Layout { .. })));
+        let kubo = tempfile::tempdir().unwrap();
+        fs::write(kubo.path().join("datastore_spec"), "{}").unwrap();
+        assert!(matches!(Repo::init(kubo.path()), Err(StoreError::Layout { .. })));
+    }
+
+    #[tokio::test]
+    async fn logs_and_files_are_opened_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = open(dir.path()).unwrap();
+        let (wal, _) = repo.open_wal("cluster").unwrap();
+        assert!(repo.open_wal("cluster").is_err());
+        wal.save_vote(vec![1]).await.unwrap();
+        drop(wal);
+        assert_eq!(repo.open_wal("cluster").unwrap().1.vote, Some(vec![1]));
+        assert!(repo.open_wal("../x").is_err());
+        let kv = repo.open_kv("cluster").unwrap();
+        let mut batch = Batch::new();
+        batch.put("t", b"k".to_vec(), b"v".to_vec());
+        kv.commit(batch, Durability::Lazy).unwrap();
+        assert!(repo.open_kv("cluster").unwrap().get("t", b"k").unwrap().is_some());
+        assert!(repo.state().get("t", b"k").unwrap().is_none());
     }
 }

@@ -1,10 +1,35 @@
 //! Blocks in append-only segment files, found through an index in memory that the segments can rebuild.
 
-use bytes::Bytes;
-use tokio::sync::broadcast;
+use std::{
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
 
-use super::StoreError;
+use bytes::Bytes;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{StoreError, files::Lock};
 use crate::base::{Block, Cid};
+
+mod checkpoint;
+mod core;
+mod index;
+mod open;
+mod record;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod visit;
+mod writer;
+
+use self::{
+    core::Core,
+    writer::{Job, Reply, Writer},
+};
+
+/// Calls that may wait for a writing thread before callers have to wait.
+const QUEUE: usize = 64;
 
 /// A block to be stored, with the content ids it links to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +64,12 @@ pub struct Damage {
     pub reason: String,
 }
 
+impl Damage {
+    fn new(segment: u32, offset: u64, cid: Option<Cid>, reason: &str) -> Self {
+        Damage { segment, offset, cid, reason: reason.into() }
+    }
+}
+
 /// What a check of every block found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyReport {
@@ -57,70 +88,154 @@ pub struct Cursor {
     pub(crate) offset: u32,
 }
 
-/// The block store. Cheap to clone.
+/// The block store. Cheap to clone; closed when the last clone is dropped.
 #[derive(Clone)]
-pub struct Blocks;
+pub struct Blocks {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    // Both are gone only while this is dropped: the threads end when nobody can send to them.
+    jobs: Option<mpsc::Sender<Job>>,
+    syncs: Option<mpsc::Sender<Reply>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.syncs = None;
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
 
 impl Blocks {
+    /// Opens the store in the folder `dir`, making a missing one, with segments of about `segment_bytes`.
+    pub(crate) fn open(dir: &Path, segment_bytes: u32, lock: Option<Arc<Lock>>) -> Result<Blocks, StoreError> {
+        let (core, checkpoint) = open::open(dir, segment_bytes, lock)?;
+        let core = Arc::new(core);
+        let (jobs, job_queue) = mpsc::channel(QUEUE);
+        let (syncs, sync_queue) = mpsc::channel(QUEUE);
+        let start = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name.into()).spawn(run).map_err(StoreError::io("starting a block store thread"))
+        };
+        let writer = Writer::new(Arc::clone(&core), checkpoint);
+        let syncer = Arc::clone(&core);
+        let mut inner = Inner { core, jobs: Some(jobs), syncs: Some(syncs), threads: Vec::new() };
+        inner.threads.push(start("blocks-write", Box::new(move || writer.run(job_queue)))?);
+        inner.threads.push(start("blocks-sync", Box::new(move || writer::run_syncer(&syncer, sync_queue)))?);
+        Ok(Blocks { inner: Arc::new(inner) })
+    }
+
     /// Stores blocks. Readable by everyone on return; durable only after [`Blocks::sync`]. A block that is there
-    /// already costs a look-up; identity blocks are not stored.
-    pub async fn put(&self, _blocks: Vec<NewBlock>) -> Result<(), StoreError> {
-        todo!()
+    /// already costs a look-up; identity blocks are not stored. When there is no room left, some of the blocks may
+    /// have been stored.
+    pub async fn put(&self, mut blocks: Vec<NewBlock>) -> Result<(), StoreError> {
+        {
+            let index = self.inner.core.index();
+            blocks.retain(|new| {
+                let hash = new.block.cid().hash();
+                hash.code() != 0 && index.get(&index.key(&hash.to_bytes())).is_none()
+            });
+        }
+        if blocks.is_empty() {
+            return self.inner.core.healthy();
+        }
+        self.job(|reply| Job::Put(blocks, reply)).await
     }
 
     /// Makes everything put or removed before this call durable. Concurrent callers share one sync.
     pub async fn sync(&self) -> Result<(), StoreError> {
-        todo!()
+        let (reply, wait) = oneshot::channel();
+        let syncs = self.inner.syncs.as_ref().ok_or(StoreError::Closed)?;
+        syncs.send(reply).await.map_err(|_| StoreError::Closed)?;
+        wait.await.map_err(|_| StoreError::Closed)?
     }
 
     /// The block's bytes, checked against their checksum. A damaged block counts as missing.
-    pub async fn get(&self, _cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-        todo!()
+    pub async fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        if let Some(data) = identity(cid) {
+            return Ok(Some(Bytes::copy_from_slice(data)));
+        }
+        let found = self.inner.core.read(&cid.hash().to_bytes(), true).await?;
+        Ok(found.map(|(record, _)| record.data))
     }
 
     /// Whether the block is there.
-    pub async fn has(&self, _cid: &Cid) -> Result<bool, StoreError> {
-        todo!()
+    pub async fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
+        Ok(self.size(cid).await?.is_some())
     }
 
     /// The block's size, in bytes.
-    pub async fn size(&self, _cid: &Cid) -> Result<Option<u32>, StoreError> {
-        todo!()
+    pub async fn size(&self, cid: &Cid) -> Result<Option<u32>, StoreError> {
+        if let Some(data) = identity(cid) {
+            return Ok(Some(data.len() as u32));
+        }
+        let index = self.inner.core.index();
+        Ok(index.get(&index.key(&cid.hash().to_bytes())).map(|place| place.data_len))
     }
 
     /// What the block links to, as given when it was put.
-    pub async fn links(&self, _cid: &Cid) -> Result<Option<Vec<Cid>>, StoreError> {
-        todo!()
+    pub async fn links(&self, cid: &Cid) -> Result<Option<Vec<Cid>>, StoreError> {
+        if identity(cid).is_some() {
+            return Ok(Some(Vec::new()));
+        }
+        let found = self.inner.core.read(&cid.hash().to_bytes(), false).await?;
+        Ok(found.and_then(|(record, _)| record::meta_links(&record.meta)))
     }
 
     /// Removes blocks; no error for those that are not there. Durable after [`Blocks::sync`].
-    pub async fn remove(&self, _cids: Vec<Cid>) -> Result<(), StoreError> {
-        todo!()
+    pub async fn remove(&self, cids: Vec<Cid>) -> Result<(), StoreError> {
+        self.job(|reply| Job::Remove(cids, reply)).await
     }
 
     /// How much is stored.
     pub fn stat(&self) -> BlockStat {
-        todo!()
+        self.inner.core.index().stat()
     }
 
-    /// About `limit` content ids from `from` on, and where to go on (`None` at the end). Blocks put or removed
-    /// meanwhile may or may not be listed.
-    pub async fn list(&self, _from: Option<Cursor>, _limit: usize) -> Result<(Vec<Cid>, Option<Cursor>), StoreError> {
-        todo!()
+    /// About `limit` content ids from `from` on, and where to go on (`None` at the end); a page may be empty before
+    /// the end. Blocks put or removed meanwhile may or may not be listed.
+    pub async fn list(&self, from: Option<Cursor>, limit: usize) -> Result<(Vec<Cid>, Option<Cursor>), StoreError> {
+        let core = Arc::clone(&self.inner.core);
+        let task = tokio::task::spawn_blocking(move || visit::list(&core, from.unwrap_or_default(), limit));
+        task.await.map_err(|_| StoreError::Closed)?.map_err(StoreError::io("listing blocks"))
     }
 
     /// The content ids of blocks as they are stored. A receiver that lags loses the oldest ones and is told so.
     pub fn subscribe(&self) -> broadcast::Receiver<Cid> {
-        todo!()
+        self.inner.core.news.subscribe()
     }
 
-    /// Reads and hashes every block.
+    /// Reads and hashes every block. Those found damaged count as missing from then on.
     pub async fn verify(&self) -> Result<VerifyReport, StoreError> {
-        todo!()
+        let core = Arc::clone(&self.inner.core);
+        let task = tokio::task::spawn_blocking(move || visit::verify(&core));
+        task.await.map_err(|_| StoreError::Closed)?.map_err(StoreError::io("verifying blocks"))
     }
 
     /// What was found damaged when the store was opened.
     pub fn damage(&self) -> &[Damage] {
-        todo!()
+        &self.inner.core.damage
     }
+
+    /// Makes everything durable and brings the checkpoint up to date, so that the next opening is quick.
+    pub(crate) async fn flush(&self) -> Result<(), StoreError> {
+        self.job(Job::Flush).await
+    }
+
+    async fn job(&self, job: impl FnOnce(Reply) -> Job) -> Result<(), StoreError> {
+        let (reply, wait) = oneshot::channel();
+        let jobs = self.inner.jobs.as_ref().ok_or(StoreError::Closed)?;
+        jobs.send(job(reply)).await.map_err(|_| StoreError::Closed)?;
+        wait.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// The data of a content id that carries it.
+fn identity(cid: &Cid) -> Option<&[u8]> {
+    (cid.hash().code() == 0).then(|| cid.hash().digest())
 }

@@ -7,7 +7,7 @@
 use std::{
     io,
     path::Path,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, Weak},
     thread::{self, JoinHandle},
 };
 
@@ -56,6 +56,15 @@ pub struct Wal {
     inner: Arc<Inner>,
 }
 
+/// Tells whether a log is still open.
+pub(crate) struct WeakWal(Weak<Inner>);
+
+impl WeakWal {
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
 struct Inner {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
@@ -100,6 +109,10 @@ impl Wal {
         };
         let writer = thread.map_err(StoreError::io("starting the log's thread"))?;
         Ok((Wal { inner: Arc::new(Inner { shared, writer: Some(writer) }) }, recovered))
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakWal {
+        WeakWal(Arc::downgrade(&self.inner))
     }
 
     /// Appends entries of consecutive indexes. They can be read at once; `done` runs on the log's thread when they are
