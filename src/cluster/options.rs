@@ -1,12 +1,28 @@
 //! What the cluster part of a node is told at its start, and what it needs from the floor above.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::base::Cid;
+use crate::{base::Cid, net::Net, store::Repo};
 
-use super::model::{Fence, Outcome, TaskId, TaskSpec};
+use super::{
+    model::{Fence, Outcome, TaskId, TaskSpec},
+    raft::Timing,
+};
+
+/// What the cluster part of a node is started with.
+#[derive(Clone)]
+pub struct ClusterOptions {
+    /// The repo; it holds the membership.
+    pub repo: Repo,
+    /// The network.
+    pub net: Net,
+    /// The data side.
+    pub data: Arc<dyn DataPlane>,
+    /// Raft's timers.
+    pub timing: Timing,
+}
 
 /// A boxed future, as [`DataPlane`]'s methods return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

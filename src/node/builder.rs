@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::{Inner, Node, NodeError, Online, records::Records, roots};
 use crate::{
     base::{Multiaddr, Role, Tasks},
-    cluster::{Cluster, Token},
+    cluster::{Cluster, ClusterOptions, Timing, Token},
     config::{self, Config, DEFAULT_SWARM_PORT, Join},
     content::Content,
     exchange::Exchange,
@@ -123,8 +123,9 @@ async fn assemble(config: &Config, repo: &Repo, tasks: &Tasks) -> Result<(Conten
     let exchange = Exchange::start(net.clone(), routing.clone(), repo.blocks().clone(), tasks);
     let content = Content::new(repo.clone(), Some(exchange.clone()), Some(routing.clone()));
     routing.set_roots(roots::pages(repo.clone()));
-    let _ = Arc::new(Work::builtin(content.clone()));
-    let cluster = Cluster {};
+    let data = Arc::new(Work::builtin(content.clone()));
+    let options = ClusterOptions { repo: repo.clone(), net: net.clone(), data, timing: Timing::default() };
+    let cluster = Cluster::start(options, tasks).await?;
     Ok((content, Online { net, routing, exchange, cluster }, notices))
 }
 

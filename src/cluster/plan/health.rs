@@ -81,6 +81,11 @@ impl Health {
         }
     }
 
+    /// How everyone stands.
+    pub fn all(&self, now_ms: u64) -> BTreeMap<NodeId, Standing> {
+        self.seen.keys().map(|node| (*node, self.standing(*node, now_ms))).collect()
+    }
+
     /// What should be logged now; given again until [`Health::logged`] says that it was.
     pub fn changes(&self, now_ms: u64) -> Vec<Change> {
         let mut out = Vec::new();
