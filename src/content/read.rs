@@ -13,12 +13,19 @@ use crate::{
     base::{Cid, Codec, HasKind, Kind},
     dag::{
         DagError, DagPath,
+        dir::printable,
+        hamt::{Shard, Slot},
         read::{Entry, FileReader, Node, entries},
     },
 };
 
 /// Children of a directory that are looked at at a time.
 const LS_LANES: usize = 32;
+
+/// Most entries of a sharded directory that are listed; more would fill the memory.
+const MAX_ENTRIES: usize = 1_000_000;
+/// Deepest a sharded directory can be: 64 bits of hash, at least three a level.
+const MAX_SHARD_LEVELS: u64 = 22;
 
 /// Sends a file's bytes, or those of a range, in order. `root` is the root's block when it is at hand.
 pub(super) async fn send_file<T>(
@@ -94,7 +101,7 @@ impl Content {
     pub async fn stat(&self, path: &DagPath) -> Result<Stat, ContentError> {
         let source = self.source(path.root);
         let cid = resolve(&source, path).await?;
-        Ok(match Node::decode(&cid, &source.get(&cid).await?)? {
+        Ok(match node(&source, &cid, &source.get(&cid).await?).await? {
             Node::File(file) => Stat { cid, kind: EntryKind::File, size: file.size, links: file.children.len() },
             Node::Directory(entries) => Stat { cid, kind: EntryKind::Directory, size: 0, links: entries.len() },
             Node::Symlink(_) => Stat { cid, kind: EntryKind::Symlink, size: 0, links: 0 },
@@ -105,7 +112,7 @@ impl Content {
     pub async fn ls(&self, path: &DagPath) -> Result<Vec<LsEntry>, ContentError> {
         let source = self.source(path.root);
         let cid = resolve(&source, path).await?;
-        let list = match Node::decode(&cid, &source.get(&cid).await?)? {
+        let list = match node(&source, &cid, &source.get(&cid).await?).await? {
             Node::Directory(list) => list,
             Node::File(_) | Node::Symlink(_) => return Ok(Vec::new()),
         };
@@ -142,13 +149,71 @@ async fn look(source: &Source, entry: Entry) -> Result<LsEntry, ContentError> {
     Ok(out)
 }
 
+/// Reads a node; a sharded directory is put together from its shards, its entries sorted by name.
+pub(super) async fn node(source: &Source, cid: &Cid, bytes: &Bytes) -> Result<Node, ContentError> {
+    match Node::decode(cid, bytes) {
+        Err(DagError::Sharded { .. }) => {}
+        decoded => return Ok(decoded?),
+    }
+    let (mut list, mut shards) = (Vec::new(), 1);
+    let mut level = vec![Shard::decode(cid, bytes)?];
+    let mut depth = 0u64;
+    while !level.is_empty() {
+        depth += 1;
+        if depth > MAX_SHARD_LEVELS {
+            let limit = MAX_SHARD_LEVELS;
+            return Err(DagError::TooLarge { what: "levels of a sharded directory", count: depth, limit }.into());
+        }
+        let mut below = Vec::new();
+        for slot in level.drain(..).flat_map(|shard| shard.slots) {
+            match slot {
+                Slot::Entry(entry) => list.push(entry),
+                Slot::Shard { cid, .. } => below.push(cid),
+            }
+        }
+        shards += below.len();
+        if list.len() > MAX_ENTRIES || shards > MAX_ENTRIES / 4 {
+            let (count, limit) = (list.len().max(shards) as u64, MAX_ENTRIES as u64);
+            return Err(DagError::TooLarge { what: "entries of a sharded directory", count, limit }.into());
+        }
+        let fetch = |cid: Cid| async move { Ok::<_, ContentError>(Shard::decode(&cid, &source.get(&cid).await?)?) };
+        level = stream::iter(below).map(fetch).buffered(LS_LANES).try_collect().await?;
+    }
+    list.sort_by(|a: &Entry, b| a.name.cmp(&b.name));
+    if let Some(pair) = list.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(DagError::BadName { name: printable(&pair[0].name), reason: "two entries have it" }.into());
+    }
+    Ok(Node::Directory(list))
+}
+
 /// Follows a path's names through directories.
 pub(super) async fn resolve(source: &Source, path: &DagPath) -> Result<Cid, ContentError> {
     let mut at = path.root;
     for name in &path.segments {
-        let list = entries(&at, &source.get(&at).await?)?;
-        let next = list.into_iter().find(|entry| entry.name == name.as_bytes());
-        at = next.ok_or_else(|| DagError::NoEntry { cid: Box::new(at), name: name.clone() })?.cid;
+        let next = find(source, &at, name.as_bytes()).await?;
+        at = next.ok_or_else(|| DagError::NoEntry { cid: Box::new(at), name: name.clone() })?;
     }
     Ok(at)
+}
+
+/// The entry of this name; in a sharded directory only the shards on its way are read.
+async fn find(source: &Source, dir: &Cid, name: &[u8]) -> Result<Option<Cid>, ContentError> {
+    let bytes = source.get(dir).await?;
+    let mut shard = match entries(dir, &bytes) {
+        Ok(list) => return Ok(list.into_iter().find(|entry| entry.name == name).map(|entry| entry.cid)),
+        Err(DagError::Sharded { .. }) => Shard::decode(dir, &bytes)?,
+        Err(error) => return Err(error.into()),
+    };
+    // The name's hash has bits for at most so many levels, so this ends.
+    for level in 0.. {
+        match shard.find(name, level) {
+            None => break,
+            Some(Slot::Entry(entry)) => return Ok(Some(entry.cid)),
+            Some(Slot::Shard { cid, .. }) => {
+                let cid = *cid;
+                shard = Shard::decode(&cid, &source.get(&cid).await?)?;
+            }
+        }
+    }
+    Ok(None)
 }

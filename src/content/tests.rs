@@ -415,3 +415,27 @@ async fn sockets_are_refused() {
     let refused = place.content.add_path(&place.path("d"), true, AddOptions::default()).await.unwrap_err();
     assert!(matches!(refused, ContentError::UnsupportedFile { .. }), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn huge_folders_are_sharded_and_come_back() {
+    let place = place();
+    let name = |i: usize| format!("{i:04}-{}", "n".repeat(60));
+    let mut tree = place.content.add_tree(AddOptions::default()).unwrap();
+    let item = |i: usize| stream::iter([Ok(Bytes::from(i.to_string()))]);
+    for i in 0..3000 {
+        tree.file(format!("big/{}", name(i)).as_bytes(), item(i)).await.unwrap();
+    }
+    let root = tree.finish(false).await.unwrap().remove(0);
+    let list = place.content.ls(&root.cid.into()).await.unwrap();
+    let names: Vec<String> = list.into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names, (0..3000).map(name).collect::<Vec<_>>());
+    let file: DagPath = format!("{}/{}", root.cid, name(1234)).parse().unwrap();
+    assert_eq!(place.content.cat_all(file, 10).await.unwrap(), "1234");
+    let none: DagPath = format!("{}/none", root.cid).parse().unwrap();
+    assert_eq!(place.content.resolve(&none).await.unwrap_err().kind(), Kind::NotFound);
+    let error = place.content.cat_all(root.cid, 10).await.unwrap_err();
+    assert!(error.to_string().contains("is a directory, not a file"), "{error}");
+    let written = place.content.get_to(&root.cid.into(), &place.path("out")).await.unwrap();
+    assert_eq!((written.files, written.bytes), (3000, root.size));
+    assert!(place.content.holds(&root.cid).await.unwrap());
+}

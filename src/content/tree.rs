@@ -13,7 +13,8 @@ use crate::{
     base::Cid,
     dag::{
         DagError, ImportParams, OutBlock,
-        dir::{DirBuilder, check_name, printable, symlink},
+        dir::{DirBuilder, SHARD_ABOVE_BYTES, check_name, printable, symlink},
+        hamt::HamtBuilder,
     },
 };
 
@@ -136,8 +137,10 @@ impl TreeAdder {
         let mut own = None;
         for (added, block) in out {
             self.sink.put(block).await?;
-            tell(&self.options.events, added.clone()).await;
-            own = Some(added);
+            if let Some(added) = added {
+                tell(&self.options.events, added.clone()).await;
+                own = Some(added);
+            }
         }
         own.ok_or_else(|| clash(&names))
     }
@@ -164,7 +167,7 @@ impl TreeAdder {
         let mut news = Vec::new();
         for (added, block) in out {
             self.sink.put(block).await?;
-            news.push(added);
+            news.extend(added);
         }
         self.sink.finish().await?;
         for root in &roots {
@@ -218,7 +221,8 @@ fn open<'a>(
     Ok(dir)
 }
 
-type Built = Vec<(Added, OutBlock)>;
+/// Blocks to put, each with what it completes.
+type Built = Vec<(Option<Added>, OutBlock)>;
 
 /// Builds a folder and all folders in it, innermost first. Paths are at most [`MAX_DEPTH`] deep, so recursion is.
 fn build(
@@ -227,8 +231,8 @@ fn build(
     path: &str,
     out: &mut Built,
 ) -> Result<Leaf, ContentError> {
-    let mut dir = DirBuilder::new();
-    let (mut size, mut blocks) = (0, 1);
+    let mut entries = Vec::with_capacity(items.len());
+    let (mut size, mut blocks) = (0, 0);
     for (name, item) in items {
         let leaf = match item {
             Item::Leaf(leaf) => leaf,
@@ -238,12 +242,36 @@ fn build(
                 build(params, inner, &below, out)?
             }
         };
-        dir.add(name, leaf.cid, leaf.tsize)?;
         size += leaf.size;
         blocks += leaf.blocks;
+        entries.push((name, leaf));
     }
-    let (block, tsize) = dir.build(params)?;
-    let leaf = Leaf { cid: *block.block.cid(), tsize, size, blocks };
-    out.push((leaf.added(path.to_owned()), block));
+    let before = out.len();
+    let (cid, tsize) = if would_shard(&entries) {
+        let mut dir = HamtBuilder::new();
+        entries.into_iter().try_for_each(|(name, leaf)| dir.add(name, leaf.cid, leaf.tsize))?;
+        dir.build(params, &mut |block| {
+            out.push((None, block));
+            Ok(())
+        })?
+    } else {
+        let mut dir = DirBuilder::new();
+        entries.into_iter().try_for_each(|(name, leaf)| dir.add(name, leaf.cid, leaf.tsize))?;
+        let (block, tsize) = dir.build(params)?;
+        let cid = *block.block.cid();
+        out.push((None, block));
+        (cid, tsize)
+    };
+    blocks += (out.len() - before) as u64;
+    let leaf = Leaf { cid, tsize, size, blocks };
+    if let Some(root) = out.last_mut() {
+        root.0 = Some(leaf.added(path.to_owned()));
+    }
     Ok(leaf)
+}
+
+/// Whether Kubo would shard a directory of these entries.
+fn would_shard(entries: &[(Vec<u8>, Leaf)]) -> bool {
+    let bytes: usize = entries.iter().map(|(name, leaf)| name.len() + leaf.cid.encoded_len()).sum();
+    bytes as u64 > SHARD_ABOVE_BYTES
 }

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Content, ContentError, TreeEvent,
-    read::send_file,
+    read::{node, send_file},
     source::{Sender, Source, driven, gone},
     tree::MAX_DEPTH,
 };
@@ -60,7 +60,7 @@ impl Walk {
                 let (count, limit) = (path.len() as u64, MAX_DEPTH as u64);
                 return Err(DagError::TooLarge { what: "levels of folders", count, limit }.into());
             }
-            match Node::decode(&cid, &bytes)? {
+            match node(&self.source, &cid, &bytes).await? {
                 Node::Symlink(target) => self.say(TreeEvent::Symlink { path, target }).await,
                 Node::File(file) => {
                     self.say(TreeEvent::File { path, size: file.size }).await?;

@@ -34,19 +34,16 @@ pub enum DagError {
         /// What is there.
         actual: u64,
     },
-    /// A directory with so many entries that it has to be sharded, which is not supported yet.
-    #[error(
-        "the directory is too large for one node ({bytes} bytes of names and links, at most {limit}); sharded \
-         directories cannot be written yet: split it into smaller ones"
-    )]
+    /// A directory with so many entries that it does not fit one node; [`super::hamt`] builds those.
+    #[error("the directory is too large for one node ({bytes} bytes of names and links, at most {limit}); shard it")]
     WouldShard {
         /// Bytes of names and CIDs.
         bytes: u64,
         /// How many may be.
         limit: u64,
     },
-    /// A sharded directory, which cannot be read yet.
-    #[error("{cid} is a sharded directory (HAMT); reading those is not supported yet")]
+    /// A sharded directory, which one block alone does not tell; [`super::hamt`] reads its shards.
+    #[error("{cid} is a sharded directory (HAMT), which has to be read shard by shard")]
     Sharded {
         /// The directory.
         cid: Box<Cid>,

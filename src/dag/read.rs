@@ -310,7 +310,11 @@ impl FileReader {
 }
 
 fn file_node(cid: &Cid, bytes: &Bytes) -> Result<FileNode, DagError> {
-    match Node::decode(cid, bytes)? {
+    let decoded = match Node::decode(cid, bytes) {
+        Err(DagError::Sharded { cid }) => return Err(DagError::NotAFile { cid, found: "directory" }),
+        decoded => decoded?,
+    };
+    match decoded {
         Node::File(node) => Ok(node),
         other => Err(DagError::NotAFile { cid: Box::new(*cid), found: other.kind() }),
     }
