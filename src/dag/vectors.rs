@@ -13,7 +13,7 @@ use sha2::Digest;
 use super::{
     chunk::Chunker,
     dir::{DirBuilder, symlink},
-    file::{FileBuilder, FileRoot},
+    file::{FileBuilder, FileRoot, TreeBuilder, leaf},
     pb::PbNode,
     read::{self, FileReader, Node},
     *,
@@ -87,14 +87,30 @@ fn ipip_499_files_v0_2015() {
     let hello = import(&params, std::iter::once(b"hello world".to_vec()), None);
     assert_eq!(hello.cid.to_string(), "Qmf412jQZiuVUtdgnB36FXFX7xg5V6KEbSJ4dpQuhkLyfD");
     assert_eq!((hello.size, hello.tsize), (11, 19));
-    for (len, seed, cid) in [
-        (262_144, "chunk-v0-seed", "QmWmRj3dFDZdb6ABvbmKhEL6TmPbAfBZ1t5BxsEyJrcZhE"),
-        (262_145, "chunk-v0-seed", "QmYyLxtzZyW22zpoVAtKANLRHpDjZtNeDjQdJrcQNWoRkJ"),
-        (174 * 262_144, "v0-seed", "QmUbBALi174SnogsUzLpYbD4xPiBSFANF4iztWCsHbMKh2"),
-        (174 * 262_144 + 1, "v0-seed", "QmV81WL765sC8DXsRhE5fJv2rwhS4icHRaf3J9Zk5FdRnW"),
+    for (len, cid) in [
+        (262_144, "QmWmRj3dFDZdb6ABvbmKhEL6TmPbAfBZ1t5BxsEyJrcZhE"),
+        (262_145, "QmYyLxtzZyW22zpoVAtKANLRHpDjZtNeDjQdJrcQNWoRkJ"),
     ] {
-        assert_eq!(import_stream(&params, seed, len), cid, "{len} bytes of {seed}");
+        assert_eq!(import_stream(&params, "chunk-v0-seed", len), cid, "{len} bytes");
     }
+}
+
+/// A full node of leaves, and one leaf more: the same leaves, hashed once.
+#[test]
+fn ipip_499_full_nodes_v0_2015() {
+    let params = ImportParams::default();
+    let mut stream = Keystream::new("v0-seed");
+    let (mut full, mut over) = (TreeBuilder::new(params.clone()).unwrap(), TreeBuilder::new(params.clone()).unwrap());
+    for _ in 0..174 {
+        let (_, root) = leaf(&params, stream.take(262_144).into()).unwrap();
+        assert!(full.push(root).unwrap().is_empty());
+        over.push(root).unwrap();
+    }
+    over.push(leaf(&params, stream.take(1).into()).unwrap().1).unwrap();
+    let (full, over) = (full.finish().unwrap().1, over.finish().unwrap().1);
+    assert_eq!(full.cid.to_string(), "QmUbBALi174SnogsUzLpYbD4xPiBSFANF4iztWCsHbMKh2");
+    assert_eq!(over.cid.to_string(), "QmV81WL765sC8DXsRhE5fJv2rwhS4icHRaf3J9Zk5FdRnW");
+    assert_eq!((full.size, over.size), (174 * 262_144, 174 * 262_144 + 1));
 }
 
 #[test]
