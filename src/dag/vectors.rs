@@ -242,7 +242,7 @@ proptest! {
         mut order: u64,
     ) {
         let params = ImportParams { chunk_bytes, max_links, raw_leaves, cid_version, hash: Hash::Sha2_256 };
-        let data: Vec<u8> = (0..len).map(|i| if repeat { 7 } else { (i * 31 >> 3) as u8 }).collect();
+        let data: Vec<u8> = (0..len).map(|i| if repeat { 7 } else { ((i * 31) >> 3) as u8 }).collect();
         let mut store = Store::new();
         let root = import(&params, data.chunks(13).map(<[u8]>::to_vec), Some(&mut store));
         prop_assert_eq!(root.size, len as u64);
