@@ -6,6 +6,7 @@ use super::{
     output::{self, Context, Failure},
     reach::{self, Need},
 };
+use crate::dag::DagPath;
 
 /// Writes a file's bytes to standard output, whatever --format says; fetches what is not here.
 #[derive(Args, Debug)]
@@ -29,6 +30,7 @@ pub struct CatArgs {
 }
 
 pub async fn run(args: CatArgs, context: &Context) -> Result<(), Failure> {
+    DagPath::parse(&args.path)?;
     let node = reach::node(context, Need::Repo).await?;
     let reply = node.client().cat(&args.path, args.offset, args.length).await?;
     output::copy(reply).await?;

@@ -9,6 +9,7 @@ use super::{
     output::{Context, Failure, Progress, bytes},
     reach::{self, Need},
 };
+use crate::dag::DagPath;
 
 /// Writes a file or folder to disk, never outside the place named; fetches what is not here.
 #[derive(Args, Debug)]
@@ -34,6 +35,7 @@ pub async fn run(args: GetArgs, context: &Context) -> Result<(), Failure> {
         return Err(Failure::new(format!("'{}' has no name to write to; say where with -o PATH", args.path)));
     }
     let out = args.output.clone().unwrap_or_else(|| PathBuf::from(last));
+    DagPath::parse(&args.path)?;
     let node = reach::node(context, Need::Repo).await?;
     let mut progress = context.watched().then(|| Progress::new("written"));
     let written = node

@@ -7,6 +7,7 @@ use super::{
     output::{Context, Failure},
     reach::{self, Need},
 };
+use crate::dag::DagPath;
 
 /// Keeps a CID and all below it; fetches what is missing.
 #[derive(Args, Debug)]
@@ -38,6 +39,7 @@ pub async fn run(args: PinArgs, context: &Context) -> Result<(), Failure> {
     if let Some(whole) = whole {
         return Err(Failure::new(format!("write '{whole}' instead of 'pin {}'", args.cid)));
     }
+    DagPath::parse(&args.cid)?;
     let node = reach::node(context, Need::Repo).await?;
     let pinned = node.client().pin(&args.cid, !args.direct, args.name.as_deref()).await?;
     node.close().await;

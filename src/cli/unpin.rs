@@ -7,6 +7,7 @@ use super::{
     output::{Context, Failure},
     reach::{self, Need},
 };
+use crate::dag::DagPath;
 
 /// Takes a pin back. The content stays until space is needed.
 #[derive(Args, Debug)]
@@ -21,6 +22,7 @@ pub struct UnpinArgs {
 }
 
 pub async fn run(args: UnpinArgs, context: &Context) -> Result<(), Failure> {
+    DagPath::parse(&args.cid)?;
     let node = reach::node(context, Need::Repo).await?;
     let gone = node.client().unpin(&args.cid).await?;
     node.close().await;
