@@ -128,7 +128,8 @@ fn folders_go_in_and_come_out_alike() {
     let got = json(&repo, &["get", cid, "-o", out.to_str().unwrap()]);
     assert_eq!((&got["files"], &got["size"]), (&4.into(), &3_000_008.into()));
     std::fs::remove_file(tree.join(".hidden")).unwrap();
-    let same = std::process::Command::new("diff").args(["-r", "--no-dereference"]).arg(&tree).arg(&out).output().unwrap();
+    let same =
+        std::process::Command::new("diff").args(["-r", "--no-dereference"]).arg(&tree).arg(&out).output().unwrap();
     assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
 
     assert_eq!(ok(&repo, &["cat", &format!("{cid}/a b+c%20ä.txt")]), "odd name");
@@ -192,7 +193,10 @@ fn one_daemon_a_repo_and_a_stale_address_counts_as_none() {
     let second = Daemon::try_start(&repo, &Start::default()).err().unwrap();
     assert!(second.contains("in use"), "{second}");
     let port = daemon.api.rsplit('/').next().unwrap();
-    let other = offline(&folder.path().join("other"), &["daemon", "--api", &format!("127.0.0.1:{port}"), "--swarm", "/ip4/127.0.0.1/tcp/0"]);
+    let other = offline(
+        &folder.path().join("other"),
+        &["daemon", "--api", &format!("127.0.0.1:{port}"), "--swarm", "/ip4/127.0.0.1/tcp/0"],
+    );
     let text = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(!other.status.success() && text.contains("--api"), "{text}");
 
@@ -285,7 +289,8 @@ fn the_rpc_answers_in_kubos_shapes() {
         )
     };
     let multipart = ("Content-Type", "multipart/form-data; boundary=xyz");
-    let (status, head, body) = http(&daemon, "POST /api/v0/add?progress=true", &[multipart], &form("xyz", "hello.txt", "hello world\n"));
+    let (status, head, body) =
+        http(&daemon, "POST /api/v0/add?progress=true", &[multipart], &form("xyz", "hello.txt", "hello world\n"));
     assert_eq!(status, 200, "{body}");
     assert!(head.contains("x-chunked-output: 1") && head.contains("application/json"), "{head}");
     assert!(body.contains(&format!(r#"{{"Name":"hello.txt","Hash":"{HELLO}","Size":"20"}}"#)), "{body}");
@@ -318,7 +323,8 @@ fn the_rpc_answers_in_kubos_shapes() {
     let put: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(put["Key"], "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e");
     assert_eq!(put["Size"], 11);
-    let (status, _, body) = http(&daemon, &format!("POST /api/v0/block/get?arg={}", put["Key"].as_str().unwrap()), &[], "");
+    let (status, _, body) =
+        http(&daemon, &format!("POST /api/v0/block/get?arg={}", put["Key"].as_str().unwrap()), &[], "");
     assert!(status == 200 && body.contains("hello world"), "{body}");
 
     for (path, expected, words) in [
