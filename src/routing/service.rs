@@ -167,7 +167,7 @@ impl Routing {
     }
 
     /// Sorts peers, best first: usable ones before those that wait after failures, then by score.
-    pub fn rank(&self, peers: &mut Vec<PeerId>) {
+    pub fn rank(&self, peers: &mut [PeerId]) {
         self.inner.ledger.rank(peers);
     }
 

@@ -337,6 +337,8 @@ impl Peer {
                     Some(_) => {}
                     None => {
                         let entry = Entry { cid, priority: 1, kind, cancel: false, send_dont_have: true };
+                        // Told twice, it may be sent twice.
+                        self.remember(&cid);
                         self.outbox.insert(cid, entry);
                         self.outbox_order.push_back(cid);
                     }
