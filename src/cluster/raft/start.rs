@@ -1,25 +1,26 @@
 //! Opening the disk, checking that it is this node's, and starting openraft on it.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use openraft::{Config, SnapshotPolicy as RaftSnapshotPolicy, async_runtime::WatchReceiver};
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    base::{HasKind, Kind, Tasks},
+    base::{HasKind, Kind, NodeId, Tasks},
     cluster::{
         error::ClusterError,
         state::{KvTables, StateReader},
     },
-    store::StoreError,
+    store::{Kv, Recovered, Repo, StoreError, Wal},
 };
 
 use super::{
     Inner, OpenRaft, Raft, identity,
+    link::Link,
     log::LogStore,
     machine::Machine,
     network::Dialer,
-    options::{RaftOptions, SnapshotPolicy, Timing},
+    options::{Authorise, RaftOptions, SnapshotPolicy, Timing},
     proposer::Proposer,
     server::Server,
     status,
@@ -34,7 +35,7 @@ fn store(e: StoreError) -> ClusterError {
     ClusterError::Storage { kind: e.kind(), message: e.to_string() }
 }
 
-fn disk(e: std::io::Error) -> ClusterError {
+fn failed(e: std::io::Error) -> ClusterError {
     let kind = if e.kind() == std::io::ErrorKind::InvalidData { Kind::Corrupt } else { HasKind::kind(&e) };
     ClusterError::Storage { kind, message: e.to_string() }
 }
@@ -57,17 +58,49 @@ fn config(timing: Timing, snapshots: SnapshotPolicy) -> Result<Config, ClusterEr
     config.validate().map_err(|e| ClusterError::Raft { reason: e.to_string() })
 }
 
+/// What Raft needs of a repository.
+pub(crate) struct Disk {
+    pub folder: PathBuf,
+    pub storage_id: [u8; 16],
+    pub wal: (Wal, Recovered),
+    pub kv: Arc<dyn Kv>,
+}
+
+impl Disk {
+    pub fn open(repo: &Repo) -> Result<Self, ClusterError> {
+        Ok(Disk {
+            folder: repo.dir().join("raft"),
+            storage_id: repo.storage_id(),
+            wal: repo.open_wal(NAME).map_err(store)?,
+            kv: repo.open_kv(NAME).map_err(store)?,
+        })
+    }
+}
+
 /// See [`Raft::start`].
 pub(crate) async fn start(options: RaftOptions, tasks: &Tasks) -> Result<Raft, ClusterError> {
     let RaftOptions { node, repo, link, timing, snapshots, authorise } = options;
-    let folder = repo.dir().join("raft");
-    let (wal, recovered) = repo.open_wal(NAME).map_err(store)?;
-    let kv = repo.open_kv(NAME).map_err(store)?;
+    start_on(Disk::open(&repo)?, Settings { node, link, timing, snapshots, authorise }, tasks).await
+}
+
+/// [`RaftOptions`] without the repository.
+pub(crate) struct Settings {
+    pub node: NodeId,
+    pub link: Arc<dyn Link>,
+    pub timing: Timing,
+    pub snapshots: SnapshotPolicy,
+    pub authorise: Arc<dyn Authorise>,
+}
+
+/// [`start`] on a disk that is open.
+pub(crate) async fn start_on(disk: Disk, settings: Settings, tasks: &Tasks) -> Result<Raft, ClusterError> {
+    let Settings { node, link, timing, snapshots, authorise } = settings;
+    let Disk { folder, storage_id, wal: (wal, recovered), kv } = disk;
     let (events, _) = broadcast::channel(EVENTS);
-    let log = LogStore::open(wal, recovered).await.map_err(disk)?;
-    let machine = Machine::open(kv.clone(), &folder.join("snapshots"), events.clone()).map_err(disk)?;
+    let log = LogStore::open(wal, recovered).await.map_err(failed)?;
+    let machine = Machine::open(kv.clone(), &folder.join("snapshots"), events.clone()).map_err(failed)?;
     let empty = log.is_pristine() && machine.applied().is_none();
-    identity::bind(&folder, node, repo.storage_id(), empty)?;
+    identity::bind(&folder, node, storage_id, empty)?;
     check_not_behind(node, &log, &machine)?;
     let dialer = Dialer {
         node,
@@ -103,10 +136,10 @@ pub(crate) async fn start(options: RaftOptions, tasks: &Tasks) -> Result<Raft, C
 }
 
 /// A log that ends before what was applied or purged has lost entries it had acknowledged: it must never vote.
-fn check_not_behind(node: crate::base::NodeId, log: &LogStore, machine: &Machine) -> Result<(), ClusterError> {
+fn check_not_behind(node: NodeId, log: &LogStore, machine: &Machine) -> Result<(), ClusterError> {
     let refuse = |reason: String| Err(ClusterError::Identity { node, reason });
     let (last, applied, purged) = (log.last(), machine.applied(), log.purged());
-    let covered = machine.snapshot().map_err(disk)?;
+    let covered = machine.snapshot().map_err(failed)?;
     let shown = |id: Option<super::types::LogIdOf>| id.map_or("nothing".into(), |id| format!("entry {}", id.index));
     if applied > last && applied > covered {
         return refuse(format!(
@@ -125,7 +158,7 @@ fn check_not_behind(node: crate::base::NodeId, log: &LogStore, machine: &Machine
     Ok(())
 }
 
-fn watch_status(node: crate::base::NodeId, raft: &OpenRaft, tasks: &Tasks) -> watch::Receiver<super::RaftStatus> {
+fn watch_status(node: NodeId, raft: &OpenRaft, tasks: &Tasks) -> watch::Receiver<super::RaftStatus> {
     let mut metrics = raft.metrics();
     let first = status::of(node, &metrics.borrow_watched());
     let (to, out) = watch::channel(first);
