@@ -37,6 +37,8 @@ struct Known {
     committed: Option<LogIdOf>,
     purged: Option<LogIdOf>,
     last: Option<LogIdOf>,
+    /// The index of the first entry, if there is one.
+    first: Option<u64>,
 }
 
 impl LogStore {
@@ -51,7 +53,7 @@ impl LogStore {
             Some(last) => store.read(last, last + 1, 1).await?.pop().map(|entry| entry.log_id),
             None => None,
         };
-        *store.known() = Known { vote, committed, purged, last: last.max(purged) };
+        *store.known() = Known { vote, committed, purged, last: last.max(purged), first: recovered.first };
         Ok(store)
     }
 
@@ -97,7 +99,7 @@ impl LogStore {
             Bound::Excluded(at) => *at,
             Bound::Unbounded => u64::MAX,
         };
-        let first = known.purged.map_or(0, |id| id.index + 1);
+        let first = known.first.unwrap_or(u64::MAX);
         let end = known.last.map_or(0, |id| id.index + 1);
         (from.max(first), to.min(end))
     }
@@ -185,13 +187,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 (entry.log_id.index, encode_entry(&entry))
             })
             .collect();
-        if rows.is_empty() {
+        let Some(first) = rows.first().map(|(index, _)| *index) else {
             callback.io_completed(Ok(()));
             return Ok(());
-        }
+        };
         self.wal.append(rows, Box::new(move |result| callback.io_completed(result)));
         // Readable from now on, durable when the callback runs.
-        self.known().last = last;
+        let mut known = self.known();
+        known.last = last;
+        known.first.get_or_insert(first);
+        drop(known);
         Ok(())
     }
 
@@ -199,6 +204,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.wal.truncate_after(last.map(|id| id.index)).await?;
         let mut known = self.known();
         known.last = last.max(known.purged);
+        known.first = known.first.filter(|first| last.is_some_and(|last| last.index >= *first));
         Ok(())
     }
 
@@ -206,6 +212,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.wal.purge_upto(upto.index, cbor::to_vec(&upto)).await?;
         let mut known = self.known();
         known.purged = known.purged.max(Some(upto));
+        let behind = known.last.is_some_and(|last| last.index > upto.index);
+        known.first = if behind { known.first.map(|first| first.max(upto.index + 1)) } else { None };
         known.last = known.last.max(Some(upto));
         Ok(())
     }

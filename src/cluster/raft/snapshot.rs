@@ -92,6 +92,7 @@ pub(crate) fn write(kv: &dyn Kv, path: &Path) -> io::Result<SnapshotMetaOf> {
     let mut all = vec![RAFT_TABLE];
     all.extend(STATE_TABLES);
     kv.dump(&all, &mut |table, key, value| {
+        // The record of what is applied comes first; rows of the state are never without it.
         if table == RAFT_TABLE {
             if key == APPLIED {
                 let applied: Applied = decode_small(value)?;
@@ -100,9 +101,6 @@ pub(crate) fn write(kv: &dyn Kv, path: &Path) -> io::Result<SnapshotMetaOf> {
                 meta = Some(found);
             }
             return Ok(());
-        }
-        if meta.is_none() {
-            return Err(bad("nothing is applied yet"));
         }
         // Empty tables count too, so that the hash is that of the state.
         while current != table {
@@ -123,7 +121,15 @@ pub(crate) fn write(kv: &dyn Kv, path: &Path) -> io::Result<SnapshotMetaOf> {
         Ok(())
     })
     .map_err(io::Error::other)?;
-    let meta = meta.ok_or_else(|| bad("nothing is applied yet"))?;
+    let meta = match meta {
+        Some(meta) => meta,
+        None if current.is_empty() => {
+            let nothing = SnapshotMetaOf::default();
+            write_frame(&mut out, META, &cbor::to_vec(&nothing))?;
+            nothing
+        }
+        None => return Err(bad("the state does not say what is applied")),
+    };
     for table in tables {
         hash_row(&mut hash, table.as_bytes(), &[]);
     }
