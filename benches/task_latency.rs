@@ -21,7 +21,13 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut accepted = Vec::with_capacity(count);
     let mut ended = Vec::with_capacity(count);
     for round in 0..count + 10 {
-        let request = TaskRequest { kind: "noop".into(), direct: way == "direct", ..TaskRequest::default() };
+        let request = TaskRequest {
+            kind: "noop".into(),
+            input: None,
+            params: Default::default(),
+            direct: way == "direct",
+            timeout_ms: None,
+        };
         let begin = Instant::now();
         let task = client.task_submit(&request).await?;
         let receipt = begin.elapsed();
