@@ -1,0 +1,36 @@
+#!/bin/bash
+# Node-to-node fetch of 256 MiB over Bitswap beside the raw stream limit, alternating in one run on this machine.
+#   fetch.sh [ROUNDS]     default 5; BYTES sets the size
+. "$(dirname "$0")/lib.sh"
+ROUNDS=${1:-5}
+BYTES=${BYTES:-268435456}
+start_daemon giver || exit 1
+"$EXAMPLES/raw_stream" serve >"$SCRATCH/raw.addr" 2>"$SCRATCH/raw.err" &
+PIDS+=("$!")
+wait_for 100 grep -q /p2p/ "$SCRATCH/raw.addr" || { echo "the raw stream does not serve:"; cat "$SCRATCH/raw.err"; exit 1; }
+
+raw=() pinned=() got=()
+for ((round = 1; round <= ROUNDS; round++)); do
+  raw+=("$("$EXAMPLES/raw_stream" pull "$(head -1 "$SCRATCH/raw.addr")" "$BYTES" | awk '{printf "%.0f", $1 / 1e6}')")
+  # New bytes and a new taker every round, so that nothing is held already. The giver's copy is in its page cache.
+  make_file "$SCRATCH/big" "$BYTES" "$round"
+  cid=$(kit giver add --format json "$SCRATCH/big" | jq -r .cid)
+  for way in pin get; do
+    start_daemon "taker-$round-$way" || exit 1
+    kit "taker-$round-$way" connect "${SWARM_OF[giver]}" >/dev/null || exit 1
+    begin=$(now_ns)
+    if [ $way = pin ]; then kit "taker-$round-$way" pin "$cid" --timeout 120 >/dev/null || exit 1
+    else kit "taker-$round-$way" get "$cid" -o "$SCRATCH/out" --timeout 120 >/dev/null || exit 1; cmp "$SCRATCH/out" "$SCRATCH/big" || exit 1; fi
+    rate=$(awk -v b="$BYTES" -v n=$(($(now_ns) - begin)) 'BEGIN {printf "%.0f", b / n * 1000}')
+    if [ $way = pin ]; then pinned+=("$rate"); else got+=("$rate"); fi
+    stop_daemon "taker-$round-$way"
+    rm -rf "${REPO_OF[taker-$round-$way]}" "$SCRATCH/out"
+  done
+done
+r=$(median "${raw[@]}") p=$(median "${pinned[@]}") g=$(median "${got[@]}")
+echo "<!-- $(machine) -->"
+echo "| fetch of $((BYTES / 1048576)) MiB over TCP, $ROUNDS rounds, MB/s | median | all rounds | of the raw stream |"
+echo "|---|---|---|---|"
+echo "| one raw stream of \`net\`, 256 KiB pieces, nothing hashed or stored | $r | ${raw[*]} | 1.00 |"
+echo "| \`pin\`: Bitswap, every block hashed, stored and synced | $p | ${pinned[*]} | $(awk "BEGIN {printf \"%.2f\", $p / $r}") |"
+echo "| \`get\`: the same, and the file written | $g | ${got[*]} | $(awk "BEGIN {printf \"%.2f\", $g / $r}") |"
