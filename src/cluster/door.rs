@@ -170,11 +170,11 @@ async fn hello(
         if !leads {
             return Ok(elsewhere(ctx));
         }
-        if let Some(member) = side.raft.state().member(node).map_err(storage)? {
-            if member.storage_id != storage_id {
-                let reason = "another disk was admitted under this number".into();
-                return Err(ClusterError::Identity { node, reason });
-            }
+        if let Some(member) = side.raft.state().member(node).map_err(storage)?
+            && member.storage_id != storage_id
+        {
+            let reason = "another disk was admitted under this number".into();
+            return Err(ClusterError::Identity { node, reason });
         }
         let info = MasterInfo { peer: from.peer, addrs };
         side.desk.send(Msg::MasterHello { node, info }).await.map_err(|_| ClusterError::Stopped)?;
@@ -213,10 +213,10 @@ async fn status(ctx: &Arc<Ctx>, side: &MasterSide) -> Result<Answer, ClusterErro
     let raft = side.raft.watch().borrow().clone();
     if let (false, Some(leader)) = (raft.is_leader, raft.leader_info.as_ref()) {
         // Only the leader knows who is suspect; when it does not answer, the log's view is better than none.
-        if leader.peer != ctx.peer {
-            if let Ok(answer @ Answer::Status(_)) = ctx.call(leader.peer, Ask::Status, Duration::from_secs(1)).await {
-                return Ok(answer);
-            }
+        if leader.peer != ctx.peer
+            && let Ok(answer @ Answer::Status(_)) = ctx.call(leader.peer, Ask::Status, Duration::from_secs(1)).await
+        {
+            return Ok(answer);
         }
     }
     let standing = side.standing.borrow().clone();
@@ -247,10 +247,10 @@ async fn task_record(ctx: &Arc<Ctx>, side: &MasterSide, task: TaskId) -> Result<
     if record.as_ref().is_none_or(|r| !r.state.is_final()) {
         // This master may lag behind what the caller was already told.
         let raft = side.raft.watch().borrow().clone();
-        if let Some(leader) = raft.leader_info.filter(|l| !raft.is_leader && l.peer != ctx.peer) {
-            if let Ok(answer @ Answer::Task(_)) = ctx.call(leader.peer, Ask::Task(task), Duration::from_secs(1)).await {
-                return Ok(answer);
-            }
+        if let Some(leader) = raft.leader_info.filter(|l| !raft.is_leader && l.peer != ctx.peer)
+            && let Ok(answer @ Answer::Task(_)) = ctx.call(leader.peer, Ask::Task(task), Duration::from_secs(1)).await
+        {
+            return Ok(answer);
         }
     }
     Ok(Answer::Task(record.map(Box::new)))

@@ -121,7 +121,7 @@ pub enum ClusterError {
     },
     /// The network failed.
     #[error(transparent)]
-    Net(#[from] NetError),
+    Net(Box<NetError>),
     /// A stream failed or a frame is malformed.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -131,6 +131,12 @@ pub enum ClusterError {
     /// The cluster part of the node is stopping.
     #[error("the node is stopping")]
     Stopped,
+}
+
+impl From<NetError> for ClusterError {
+    fn from(e: NetError) -> Self {
+        ClusterError::Net(Box::new(e))
+    }
 }
 
 impl HasKind for ClusterError {

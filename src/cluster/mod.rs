@@ -82,10 +82,10 @@ impl Published {
         if self.specs.insert(id, signed).is_none() {
             self.order.push_back(id);
         }
-        if self.order.len() > MAX_PUBLISHED {
-            if let Some(oldest) = self.order.pop_front() {
-                self.specs.remove(&oldest);
-            }
+        if self.order.len() > MAX_PUBLISHED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.specs.remove(&oldest);
         }
     }
 }

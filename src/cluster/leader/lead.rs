@@ -325,10 +325,10 @@ impl Lead {
 
     /// Sends to a worker; one whose queue is full loses its session and comes back when it can.
     pub fn send(&mut self, node: NodeId, down: Down) {
-        if let Some(session) = self.sessions.get(&node) {
-            if session.down.try_send(down).is_err() {
-                self.sessions.remove(&node);
-            }
+        if let Some(session) = self.sessions.get(&node)
+            && session.down.try_send(down).is_err()
+        {
+            self.sessions.remove(&node);
         }
     }
 

@@ -96,10 +96,10 @@ impl Placing {
     }
 
     fn unqueue(&mut self, task: &TaskId) {
-        if let Some(key) = self.keys.remove(task) {
-            if let Some(Waiting { asked: Holders::Asked { query, .. }, .. }) = self.queue.remove(&key) {
-                self.queries.remove(&query);
-            }
+        if let Some(key) = self.keys.remove(task)
+            && let Some(Waiting { asked: Holders::Asked { query, .. }, .. }) = self.queue.remove(&key)
+        {
+            self.queries.remove(&query);
         }
     }
 
@@ -107,10 +107,12 @@ impl Placing {
     pub fn answer(&mut self, query: u64, node: NodeId, held: bool) {
         let Some(key) = self.queries.get(&query).and_then(|task| self.keys.get(task)) else { return };
         let Some(waiting) = self.queue.get_mut(key) else { return };
-        if let Holders::Asked { query: asked, missing, .. } = &mut waiting.asked {
-            if *asked == query && missing.remove(&node) && held {
-                waiting.holders.insert(node);
-            }
+        if let Holders::Asked { query: asked, missing, .. } = &mut waiting.asked
+            && *asked == query
+            && missing.remove(&node)
+            && held
+        {
+            waiting.holders.insert(node);
         }
     }
 

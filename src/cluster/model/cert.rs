@@ -164,7 +164,7 @@ impl Certificate {
     pub fn verify_shown_by(&self, peer: PeerId, cluster: &ClusterId, now_ms: u64) -> Result<(), CertError> {
         self.verify(cluster, now_ms)?;
         if self.peer != peer {
-            return Err(CertError::WrongPeer { peer: self.peer, shown_by: peer });
+            return Err(CertError::WrongPeer { peer: self.peer, shown_by: Box::new(peer) });
         }
         Ok(())
     }

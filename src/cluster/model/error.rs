@@ -54,7 +54,7 @@ pub enum CertError {
         /// Whom it names.
         peer: PeerId,
         /// Who showed it.
-        shown_by: PeerId,
+        shown_by: Box<PeerId>,
     },
     /// It is genuine but of a role that may not do this.
     #[error("{peer} is a {role} and this needs a {needed}")]

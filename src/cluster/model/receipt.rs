@@ -15,6 +15,8 @@ const TAG: &[u8] = b"ipfs-kit task receipt v1\0";
 pub const MAX_RECEIPT_BYTES: usize = 8 * 1024;
 
 /// What a receipt says.
+// Receipts are few and short-lived: a box would cost more than the room it saves.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReceiptBody {

@@ -32,10 +32,10 @@ impl ReceiptBook {
     pub fn note(&mut self, receipt: Receipt) -> bool {
         let task = receipt.body.task();
         if !self.tasks.contains_key(&task) {
-            if self.order.len() == MAX_TASKS {
-                if let Some(oldest) = self.order.pop_front() {
-                    self.tasks.remove(&oldest);
-                }
+            if self.order.len() == MAX_TASKS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.tasks.remove(&oldest);
             }
             self.order.push_back(task);
         }
