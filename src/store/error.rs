@@ -93,15 +93,6 @@ impl StoreError {
             _ => StoreError::Io { doing, source },
         }
     }
-
-    /// The same error as an [`io::Error`], for callers that speak only that.
-    pub(crate) fn into_io(self) -> io::Error {
-        match self {
-            StoreError::Io { source, .. } | StoreError::Full { source, .. } => source,
-            StoreError::Damaged { .. } => io::Error::new(io::ErrorKind::InvalidData, self),
-            other => io::Error::other(other),
-        }
-    }
 }
 
 impl From<io::Error> for StoreError {

@@ -137,11 +137,6 @@ impl Core {
         }
     }
 
-    /// Forgets the open file of a segment that is being removed.
-    pub(super) fn forget_file(&self, segment: u32) {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).pop(&segment);
-    }
-
     /// Reads what is in the page cache of `len` bytes at `at`; true when that was all of it.
     pub(super) fn read_cached(&self, file: &File, buffer: &mut [u8], at: u64) -> io::Result<bool> {
         if !self.nowait.load(Ordering::Relaxed) {

@@ -108,11 +108,6 @@ pub(super) fn push_delete(out: &mut Vec<u8>, salt: u64, hash: &[u8]) -> Option<u
     push(out, salt, Kind::Delete, &[], |out| out.extend_from_slice(hash))
 }
 
-/// Appends the head of a record whose meta part exists already.
-pub(super) fn push_copy(out: &mut Vec<u8>, salt: u64, kind: Kind, meta: &[u8], data: &[u8]) -> Option<u32> {
-    push(out, salt, kind, data, |out| out.extend_from_slice(meta))
-}
-
 fn push(out: &mut Vec<u8>, salt: u64, kind: Kind, data: &[u8], meta: impl FnOnce(&mut Vec<u8>)) -> Option<u32> {
     let start = out.len();
     out.resize(start + RECORD_BYTES, 0);

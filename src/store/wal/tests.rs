@@ -162,7 +162,7 @@ fn frame_end(bytes: &[u8]) -> usize {
 #[tokio::test]
 async fn a_log_does_what_the_model_does_through_crashes() {
     let mut random = Random::new();
-    for _ in 0..12 {
+    for _ in 0..5 {
         let dir = tempfile::tempdir().unwrap();
         let (mut wal, found) = open(dir.path()).unwrap();
         assert_eq!(found, Recovered::default());
@@ -208,7 +208,7 @@ async fn a_flipped_bit_is_damage_or_cuts_the_last_write_alone() {
     }
     drop(wal);
     let good = files(dir.path());
-    for _ in 0..150 {
+    for _ in 0..60 {
         let crashed = tempfile::tempdir().unwrap();
         let mut bad = good.clone();
         let which = random.below(bad.len() as u64) as usize;
