@@ -37,6 +37,7 @@ pub trait Kv: Send + Sync + 'static {
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StoreError>;
     /// Calls `row` with (table, key, value) for every row of `tables`, in the order given and ascending keys, all in
     /// one read view: commits made meanwhile are not seen. Stops at the first error of `row`.
+    #[allow(clippy::type_complexity)]
     fn dump(
         &self,
         tables: &[&str],

@@ -39,7 +39,7 @@ fn open(dir: &Path) -> Result<(Wal, Recovered), StoreError> {
 }
 
 fn append(wal: &Wal, entries: Vec<(u64, Bytes)>) -> io::Result<()> {
-    let (tx, rx) = mpsc::channel();
+    let (tx, rx) = mpsc::sync_channel(1);
     wal.append(entries, Box::new(move |r| tx.send(r).unwrap()));
     rx.recv().unwrap()
 }
@@ -281,7 +281,7 @@ async fn purged_segments_go_and_vote_and_committed_stay() {
 async fn appends_by_many_share_syncs_and_answer_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, _) = Wal::open(dir.path(), 1 << 20, None).unwrap();
-    let (tx, rx) = mpsc::channel();
+    let (tx, rx) = mpsc::sync_channel(4096);
     for i in 0..2000u64 {
         let tx = tx.clone();
         let done = Box::new(move |r: io::Result<()>| tx.send((i, r.is_ok())).unwrap());
