@@ -203,7 +203,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn truncate_after(&mut self, last: Option<LogIdOf>) -> io::Result<()> {
         self.wal.truncate_after(last.map(|id| id.index)).await?;
         let mut known = self.known();
-        known.last = last.max(known.purged);
+        // A cut beyond the end cuts nothing.
+        known.last = last.min(known.last).max(known.purged);
         known.first = known.first.filter(|first| last.is_some_and(|last| last.index >= *first));
         Ok(())
     }
