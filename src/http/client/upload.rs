@@ -117,6 +117,7 @@ impl Reader {
     }
 
     fn finish(&self) -> Result<(), Stop> {
+        self.count.send_replace(self.counted);
         self.send(format!("\r\n--{}--\r\n", self.boundary).into_bytes())
     }
 
