@@ -52,18 +52,18 @@ impl Cluster {
     }
 }
 
-/// What `wc` and `find` count over every file below a path.
+/// What `wc` counts in every file below a path, summed up.
 fn wc(path: &Path) -> BTreeMap<&'static str, u64> {
-    let out = Command::new("sh")
-        .arg("-c")
-        .arg("find \"$1\" -type f -exec cat {} + | LC_ALL=C wc; find \"$1\" -type f | wc -l")
-        .arg("sh")
-        .arg(path)
-        .output()
-        .unwrap();
-    let numbers: Vec<u64> =
-        String::from_utf8(out.stdout).unwrap().split_whitespace().map(|n| n.parse().unwrap()).collect();
-    BTreeMap::from([("lines", numbers[0]), ("words", numbers[1]), ("bytes", numbers[2]), ("files", numbers[3])])
+    let mut find = Command::new("find");
+    let out = find.env("LC_ALL", "C").arg(path).args(["-type", "f", "-exec", "wc", "-lwc", "{}", ";"]).output().unwrap();
+    let mut sum = BTreeMap::from([("lines", 0), ("words", 0), ("bytes", 0), ("files", 0)]);
+    for line in String::from_utf8(out.stdout).unwrap().lines() {
+        for (key, number) in ["lines", "words", "bytes"].into_iter().zip(line.split_whitespace()) {
+            *sum.entry(key).or_default() += number.parse::<u64>().unwrap();
+        }
+        *sum.entry("files").or_default() += 1;
+    }
+    sum
 }
 
 fn counted(daemon: &Daemon, task: &Value) -> BTreeMap<&'static str, u64> {

@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: this process cannot start: {error}");
+            output::say(&format!("error: this process cannot start: {error}\n"));
             return ExitCode::FAILURE;
         }
     };
@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(text) = failure.text() {
-                eprintln!("error: {text}");
+                output::say(&format!("error: {text}\n"));
             }
             failure.code()
         }

@@ -103,8 +103,13 @@ impl Context {
 
     /// Says something beside the result.
     pub fn note(&self, text: &str) {
-        eprintln!("{text}");
+        say(&format!("{text}\n"));
     }
+}
+
+/// Writes to standard error. Nobody may read it any more (the reader of a pipe has ended), which is no reason to fail.
+pub fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Writes a piece of a result.
@@ -151,7 +156,7 @@ impl Progress {
         if done >= self.last + (1 << 20) {
             self.last = done;
             self.shown = true;
-            eprint!("\r\x1b[K{} {}", self.what, bytes(done));
+            say(&format!("\r\x1b[K{} {}", self.what, bytes(done)));
         }
     }
 }
@@ -159,7 +164,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown {
-            eprint!("\r\x1b[K");
+            say("\r\x1b[K");
         }
     }
 }
@@ -186,6 +191,8 @@ pub fn log(default: &str) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Else it would panic when nobody reads standard error any more.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init();
 }
