@@ -55,7 +55,8 @@ impl Cluster {
 /// What `wc` counts in every file below a path, summed up.
 fn wc(path: &Path) -> BTreeMap<&'static str, u64> {
     let mut find = Command::new("find");
-    let out = find.env("LC_ALL", "C").arg(path).args(["-type", "f", "-exec", "wc", "-lwc", "{}", ";"]).output().unwrap();
+    let out =
+        find.env("LC_ALL", "C").arg(path).args(["-type", "f", "-exec", "wc", "-lwc", "{}", ";"]).output().unwrap();
     let mut sum = BTreeMap::from([("lines", 0), ("words", 0), ("bytes", 0), ("files", 0)]);
     for line in String::from_utf8(out.stdout).unwrap().lines() {
         for (key, number) in ["lines", "words", "bytes"].into_iter().zip(line.split_whitespace()) {
