@@ -78,7 +78,7 @@ impl DaemonArgs {
 }
 
 pub async fn run(args: DaemonArgs, context: &Context) -> Result<(), Failure> {
-    output::log("info,libp2p=warn,libp2p_kad=error,openraft=warn,sled=warn");
+    output::log("info,libp2p=warn,libp2p_kad=error,openraft=error,sled=warn");
     // Taken before anything is started, so that no signal finds the process half built.
     let mut stop = Stop::listen()?;
     let throw_away = args.throw_away.map(ThrowAway::follow).transpose()?;
