@@ -347,3 +347,44 @@ fn the_rpc_answers_in_kubos_shapes() {
     let (status, _, body) = http(&daemon, "GET /metrics", &[], "");
     assert!(status == 200 && body.contains("ipfs_kit_blocks ") && body.contains("# EOF"), "{body}");
 }
+
+#[test]
+fn a_cluster_of_one_answers_in_its_shapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&folder.path().join("repo"), &Start { namespace: "one", ..Start::default() });
+    let text = daemon.fails(&["cluster", "status"]);
+    assert!(text.contains("cluster"), "{text}");
+    let founded = daemon.json(&["cluster", "init", "--timing", "wan"]);
+    assert!(founded["cluster"].is_string());
+    assert!(daemon.fails(&["cluster", "init"]).contains("already"));
+    let status = daemon.status_when("it leads itself", |s| s["leader"] == daemon.peer.as_str());
+    for key in ["term", "committed", "applied"] {
+        assert!(status[key].is_u64(), "{key}: {status}");
+    }
+    assert_eq!((&status["me"]["peer"], &status["me"]["role"]), (&daemon.peer.as_str().into(), &"master".into()));
+    let member = &status["members"][0];
+    assert_eq!((&member["peer"], &member["role"]), (&daemon.peer.as_str().into(), &"master".into()));
+    assert_eq!((&member["state"], &member["voter"]), (&"alive".into(), &true.into()));
+    assert_eq!(daemon.json(&["cluster", "peers"])["peers"][0]["id"], daemon.peer.as_str());
+    let token = daemon.json(&["cluster", "token", "create", "--role", "worker", "--ttl", "1h"]);
+    assert!(token["token"].is_string() && token["expires_ms"].is_u64() && token["role"] == "worker", "{token}");
+    assert_eq!(daemon.run(&["cluster", "token", "create", "--role", "king"]).status.code(), Some(2));
+
+    // Nobody can run it, so it is accepted and waits.
+    let task = daemon.json(&["task", "submit", "noop", "--direct"]);
+    let id = task["id"].as_str().unwrap();
+    assert!(task["accepted_index"].is_u64() && task["accepted_by"] == daemon.peer.as_str(), "{task}");
+    let task = daemon.json(&["task", "status", id]);
+    assert_eq!((&task["id"], &task["state"], &task["result"]), (&id.into(), &"pending".into(), &Value::Null));
+    assert!(daemon.fails(&["task", "result", id]).contains("pending"));
+    daemon.fails(&["task", "submit", "noop", "--direct", "--wait", "--timeout", "1s"]);
+    for args in [&["task", "status", "nonsense"][..], &["task", "submit", "noop", "nonsense"]] {
+        assert!(daemon.fails(args).contains("nonsense"), "{args:?}");
+    }
+
+    // A plain daemon on the repo is the same member again.
+    let peer = daemon.peer.clone();
+    let daemon = Daemon::start(&daemon.stop(), &Start { namespace: "one", ..Start::default() });
+    assert_eq!(daemon.peer, peer);
+    daemon.status_when("it leads itself again", |s| s["leader"] == peer.as_str());
+}

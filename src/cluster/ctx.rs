@@ -21,7 +21,7 @@ use super::{
     model::{Certificate, ClusterId, ClusterKey, MasterInfo},
     options::DataPlane,
     plan::health::Standing,
-    raft::{ProposeError, Raft},
+    raft::{ProposeError, Raft, Timing},
     rpc::{self, Answer, Ask, Call, MAX_ADDRS},
     state::{Command, Reply, Request},
     tasks::desk::ReceiptDesk,
@@ -64,6 +64,8 @@ pub struct Ctx {
     pub node: Option<NodeId>,
     /// This node.
     pub peer: PeerId,
+    /// Raft's timers, as chosen when the cluster was founded.
+    pub timing: Option<Timing>,
     /// On masters.
     pub master: Option<MasterSide>,
     /// Receipts, and who waits for them.
@@ -97,6 +99,7 @@ impl Ctx {
             cluster: file.cluster,
             role: file.role,
             node: file.node,
+            timing: file.timing,
             master,
             receipts: ReceiptDesk::default(),
             file: Mutex::new(file),

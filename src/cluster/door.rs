@@ -104,7 +104,7 @@ async fn join(
     let certificate = side.key.certify(Subject { peer_key, node, role, epoch }, time::unix_ms());
     let cluster_key = (role == Role::Master).then(|| serde_bytes::ByteBuf::from(side.key.to_bytes()));
     tracing::info!(%peer, %role, "admitted to the cluster");
-    Ok(Answer::Admitted(Box::new(Admission { certificate, masters: ctx.masters(), cluster_key })))
+    Ok(Answer::Admitted(Box::new(Admission { certificate, masters: ctx.masters(), cluster_key, timing: ctx.timing })))
 }
 
 async fn admit(ctx: &Ctx, member: MemberInfo, token_id: [u8; 16]) -> Result<crate::base::NodeId, ClusterError> {

@@ -138,9 +138,17 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::AlreadyMember`]; errors of the disk and of Raft.
     pub async fn init(&self) -> Result<ClusterStatus, ClusterError> {
+        self.init_with(self.inner.parts.timing).await
+    }
+
+    /// As [`Cluster::init`], with Raft's timers, which every master that joins takes over.
+    ///
+    /// # Errors
+    /// As [`Cluster::init`].
+    pub async fn init_with(&self, timing: Timing) -> Result<ClusterStatus, ClusterError> {
         let _alone = self.inner.beginning.lock().await;
         self.check_alone()?;
-        let file = service::found(&self.inner.parts)?;
+        let file = service::found(&self.inner.parts, timing)?;
         self.begin(file).await?;
         self.status().await
     }
@@ -165,7 +173,8 @@ impl Cluster {
         if let Some(key) = &joined.key {
             trust::save_key(repo.dir(), key)?;
         }
-        let file = MemberFile::new(joined.admission.certificate, joined.admission.masters);
+        let mut file = MemberFile::new(joined.admission.certificate, joined.admission.masters);
+        file.timing = joined.admission.timing;
         trust::save(repo.dir(), &file)?;
         self.begin(file).await.map(drop)
     }

@@ -14,6 +14,7 @@ use crate::{
 use super::{
     error::{ClusterError, WireError},
     model::{Certificate, MasterInfo, Receipt, SignedSpec, TaskId, TaskRecord},
+    raft::Timing,
     state::{Reply, Request},
     view::MemberStatus,
 };
@@ -91,6 +92,9 @@ pub struct Admission {
     pub masters: Vec<MasterInfo>,
     /// The cluster's private key, for masters only; the stream is encrypted and the newcomer has proved its token.
     pub cluster_key: Option<serde_bytes::ByteBuf>,
+    /// Raft's timers, chosen when the cluster was founded.
+    #[serde(default)]
+    pub timing: Option<Timing>,
 }
 
 impl std::fmt::Debug for Admission {

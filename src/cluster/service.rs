@@ -38,7 +38,7 @@ pub(super) struct Parts {
 }
 
 /// Makes the cluster key and the founder's membership, on disk.
-pub(super) fn found(parts: &Parts) -> Result<MemberFile, ClusterError> {
+pub(super) fn found(parts: &Parts, timing: Timing) -> Result<MemberFile, ClusterError> {
     // A key left by a founding that was cut off is used again.
     let key = match trust::load_key(parts.repo.dir())? {
         Some(key) => key,
@@ -48,7 +48,8 @@ pub(super) fn found(parts: &Parts) -> Result<MemberFile, ClusterError> {
     let peer_key = parts.repo.keypair().public();
     let subject = Subject { peer_key, node: Some(FOUNDER), role: Role::Master, epoch: FIRST_EPOCH };
     let me = MasterInfo { peer: parts.net.local_peer(), addrs: parts.net.peers().announce_addrs() };
-    let file = MemberFile::new(key.certify(subject, time::unix_ms()), vec![me]);
+    let mut file = MemberFile::new(key.certify(subject, time::unix_ms()), vec![me]);
+    file.timing = Some(timing);
     trust::save(parts.repo.dir(), &file)?;
     Ok(file)
 }
@@ -108,7 +109,7 @@ async fn master(
         node,
         repo: parts.repo.clone(),
         link: Arc::new(NetLink::new(net.streams().clone(), net.peers().clone(), tasks)),
-        timing: parts.timing,
+        timing: file.timing.unwrap_or(parts.timing),
         snapshots: SnapshotPolicy::default(),
         authorise: Arc::new(CertifiedMasters { cluster: file.cluster, certificate: file.certificate.clone() }),
     };

@@ -16,6 +16,7 @@ use crate::base::{HasKind, NodeId, Role, cbor};
 use super::{
     error::ClusterError,
     model::{Certificate, ClusterId, ClusterKey, MasterInfo},
+    raft::Timing,
 };
 
 /// The largest membership file, in bytes.
@@ -37,13 +38,16 @@ pub struct MemberFile {
     pub certificate: Certificate,
     /// Where the masters were last known to be.
     pub masters: Vec<MasterInfo>,
+    /// Raft's timers, chosen when the cluster was founded; `None` = those of the node's options.
+    #[serde(default)]
+    pub timing: Option<Timing>,
 }
 
 impl MemberFile {
     /// A file for this membership.
     pub fn new(certificate: Certificate, masters: Vec<MasterInfo>) -> Self {
         let (cluster, node, role) = (certificate.cluster(), certificate.node, certificate.role);
-        MemberFile { v: VERSION, cluster, node, role, certificate, masters }
+        MemberFile { v: VERSION, cluster, node, role, certificate, masters, timing: None }
     }
 }
 

@@ -6,7 +6,7 @@ use axum::extract::State;
 
 use super::Json;
 use crate::{
-    cluster::{ClusterStatus, Token},
+    cluster::{ClusterStatus, Timing, Token},
     http::{
         HttpError,
         model::{InitRequest, MeReply, MemberReply, StatusReply, TokenReply, TokenRequest},
@@ -21,12 +21,12 @@ type Reply<T> = Result<axum::Json<T>, HttpError>;
 
 /// Founds a cluster with this node as its first master.
 pub async fn init(State(node): State<Node>, Json(request): Json<InitRequest>) -> Reply<StatusReply> {
-    match request.timing.as_deref() {
-        None | Some("lan") => {}
-        Some("wan") => {}
+    let timing = match request.timing.as_deref() {
+        None | Some("lan") => Timing::LAN,
+        Some("wan") => Timing::WAN,
         Some(other) => return Err(HttpError::invalid(format!("timing '{other}' is not known; use lan or wan"))),
-    }
-    let status = node.online()?.cluster.init().await?;
+    };
+    let status = node.online()?.cluster.init_with(timing).await?;
     Ok(axum::Json(shown(status)))
 }
 
