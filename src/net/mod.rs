@@ -92,7 +92,7 @@ impl Net {
             commands: command_queue,
             verdicts: verdict_queue,
             peers: peers::Driver::new(book.clone(), state.clone()),
-            dht: dht::Driver::new(local, options.kad_protocol.clone(), book, table_size.clone()),
+            dht: dht::Driver::new(local, options.kad_protocol.clone(), options.kad_server, book, table_size.clone()),
             gossip: gossip::Driver::new(verdicts, dropped.clone(), limits.gossip_message_bytes),
         };
         service.listen(&options.listen, &options.announce).await?;

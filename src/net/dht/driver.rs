@@ -41,6 +41,9 @@ pub(in super::super) enum Command {
 pub(in super::super) struct Driver {
     local: PeerId,
     protocol: String,
+    /// A client keeps no routing table: it walks from whomever it is connected to, and Kademlia, which would connect to
+    /// its whole neighbourhood as soon as it knew one peer, leaves it alone.
+    server: bool,
     book: Arc<Book>,
     table_size: Arc<AtomicUsize>,
     bootstraps: HashMap<QueryId, oneshot::Sender<Result<(), NetError>>>,
@@ -50,10 +53,11 @@ impl Driver {
     pub(in super::super) fn new(
         local: PeerId,
         protocol: String,
+        server: bool,
         book: Arc<Book>,
         table_size: Arc<AtomicUsize>,
     ) -> Self {
-        Driver { local, protocol, book, table_size, bootstraps: HashMap::new() }
+        Driver { local, protocol, server, book, table_size, bootstraps: HashMap::new() }
     }
 
     /// Does what the handle asks.
@@ -97,6 +101,9 @@ impl Driver {
         info: &identify::Info,
         addrs: &[Multiaddr],
     ) {
+        if !self.server {
+            return;
+        }
         let kad = &mut swarm.behaviour_mut().kad;
         if !info.protocols.iter().any(|name| name.as_ref() == self.protocol) {
             kad.remove_peer(&peer);
