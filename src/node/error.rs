@@ -19,13 +19,13 @@ pub enum NodeError {
     Config(#[from] ConfigError),
     /// The repo cannot be used.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<StoreError>),
     /// The network cannot be used.
     #[error(transparent)]
-    Net(#[from] NetError),
+    Net(Box<NetError>),
     /// The cluster said no.
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Cluster(Box<ClusterError>),
     /// This node was opened without a network.
     #[error(
         "no daemon runs on the repo {}, and this needs the network: start one with 'ipfs-kit --repo {} daemon'",
@@ -67,3 +67,15 @@ impl HasKind for NodeError {
         }
     }
 }
+
+macro_rules! boxed {
+    ($($variant:ident($error:ty)),*) => {$(
+        impl From<$error> for NodeError {
+            fn from(error: $error) -> Self {
+                NodeError::$variant(Box::new(error))
+            }
+        }
+    )*};
+}
+
+boxed!(Store(StoreError), Net(NetError), Cluster(ClusterError));

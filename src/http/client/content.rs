@@ -69,7 +69,7 @@ impl Client {
         if let Some(raw) = options.raw_leaves {
             ask = ask.with("raw-leaves", raw);
         }
-        ask.body = Body::new(body);
+        ask.body = body;
         ask.content_type = Some(format!("multipart/form-data; boundary={boundary}"));
         let sending = async {
             let mut lines = self.send_unbounded(ask).await?.lines();

@@ -9,11 +9,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use axum::body::Body;
 use bytes::Bytes;
-use http_body_util::StreamBody;
-use hyper::body::Frame;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::{AddOptions, ClientError};
 use crate::base::{Kind, random};
@@ -30,8 +29,8 @@ pub(super) struct Counted {
     pub files: u64,
 }
 
-pub(super) struct Upload<S> {
-    pub body: S,
+pub(super) struct Upload {
+    pub body: Body,
     pub boundary: String,
     pub counted: watch::Receiver<Counted>,
     pub failure: Arc<Mutex<Option<ClientError>>>,
@@ -41,10 +40,7 @@ pub(super) struct Upload<S> {
 type Piece = Result<Bytes, std::io::Error>;
 
 /// Begins to read `path`; nothing is read before the body is polled.
-pub(super) fn start(
-    path: &Path,
-    options: &AddOptions,
-) -> Result<Upload<StreamBody<impl Stream<Item = Result<Frame<Bytes>, std::io::Error>> + use<>>>, ClientError> {
+pub(super) fn start(path: &Path, options: &AddOptions) -> Result<Upload, ClientError> {
     let boundary = boundary();
     let (pieces, queue) = mpsc::channel(AHEAD);
     let (count, counted) = watch::channel(Counted::default());
@@ -71,7 +67,7 @@ pub(super) fn start(
         *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(end);
         let _ = reader.pieces.blocking_send(Err(std::io::Error::other(text)));
     });
-    let body = StreamBody::new(ReceiverStream::new(queue).map(|piece: Piece| piece.map(Frame::data)));
+    let body = Body::from_stream(ReceiverStream::<Piece>::new(queue));
     Ok(Upload { body, boundary, counted, failure, name })
 }
 
