@@ -25,6 +25,7 @@ pub fn routes() -> Router<Node> {
         .route("/add", post(add::add).layer(DefaultBodyLimit::disable()))
         .route("/cat", post(files::cat))
         .route("/get", post(files::get))
+        .route("/ls", post(files::ls))
         .route("/id", post(id::id))
         .route("/version", post(id::version))
         .route("/swarm/peers", post(swarm::peers))
