@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::{
-    base::{Cid, NodeId, time},
+    base::{Cid, NodeId, Role, time},
     cluster::{
-        model::{TaskId, TaskRecord, TaskState},
+        model::{MemberState, TaskId, TaskRecord, TaskState},
         plan::{
             health::Standing,
             scheduler::{Choice, Want, WorkerView, choose},
@@ -26,6 +26,9 @@ use super::{
 
 /// Workers have this long to say whether they hold an input, in milliseconds.
 const ANSWER_MS: u64 = 300;
+/// After an election workers have this long to come with their sessions before a task that has an input is given to
+/// another than its holder: two silent beats and the way to the new leader.
+const GATHER_MS: u64 = 3_000;
 /// Pending tasks looked at; more wait in the state.
 const MAX_QUEUE: usize = 2_000;
 /// Tasks given away by one proposal.
@@ -164,6 +167,14 @@ impl Lead {
         }
     }
 
+    /// Whether a worker that the log does not call lost has no session with this leader.
+    fn workers_are_missing(&self) -> bool {
+        let members = self.raft.state().members().unwrap_or_default();
+        members
+            .iter()
+            .any(|m| m.role == Role::Worker && m.state == MemberState::Alive && !self.sessions.contains_key(&m.node))
+    }
+
     /// Asks and chooses for all that wait; what is chosen goes into the log.
     pub fn place(&mut self) {
         if !self.ready || self.placing.queue.is_empty() || self.sessions.is_empty() {
@@ -187,6 +198,7 @@ impl Lead {
                 open: open(node),
             })
             .collect();
+        let gathering = now < self.since_ms + GATHER_MS && self.workers_are_missing();
         let mut ask: Vec<(NodeId, u64, Cid)> = Vec::new();
         let mut chosen: Vec<(TaskId, NodeId, u32)> = Vec::new();
         for ((_, _, task), waiting) in &mut self.placing.queue {
@@ -197,6 +209,9 @@ impl Lead {
                 continue;
             }
             if let (Holders::Unasked, Some(cid)) = (&waiting.asked, waiting.input) {
+                if gathering {
+                    continue;
+                }
                 let able = |w: &&WorkerView<'_>| w.open && w.kinds.contains(&waiting.kind);
                 let missing: BTreeSet<NodeId> = workers.iter().filter(able).map(|w| w.node).collect();
                 if missing.is_empty() {
