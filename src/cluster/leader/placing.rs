@@ -26,9 +26,6 @@ use super::{
 
 /// Workers have this long to say whether they hold an input, in milliseconds.
 const ANSWER_MS: u64 = 300;
-/// After an election workers have this long to come with their sessions before a task that has an input is given to
-/// another than its holder: two silent beats and the way to the new leader.
-const GATHER_MS: u64 = 3_000;
 /// Pending tasks looked at; more wait in the state.
 const MAX_QUEUE: usize = 2_000;
 /// Tasks given away by one proposal.
@@ -167,12 +164,16 @@ impl Lead {
         }
     }
 
-    /// Whether a worker that the log does not call lost has no session with this leader.
-    fn workers_are_missing(&self) -> bool {
+    /// Whether a worker heard of a moment ago has no session: it restarts, or is on its way to a new leader. Tasks with
+    /// an input wait for it, for it may hold the input; after three silent seconds it is suspect, and they go on.
+    fn workers_are_missing(&self, now: u64) -> bool {
         let members = self.raft.state().members().unwrap_or_default();
-        members
-            .iter()
-            .any(|m| m.role == Role::Worker && m.state == MemberState::Alive && !self.sessions.contains_key(&m.node))
+        members.iter().any(|m| {
+            m.role == Role::Worker
+                && m.state == MemberState::Alive
+                && self.health.standing(m.node, now) == Standing::Alive
+                && !self.sessions.contains_key(&m.node)
+        })
     }
 
     /// Asks and chooses for all that wait; what is chosen goes into the log.
@@ -198,7 +199,7 @@ impl Lead {
                 open: open(node),
             })
             .collect();
-        let gathering = now < self.since_ms + GATHER_MS && self.workers_are_missing();
+        let gathering = self.workers_are_missing(now);
         let mut ask: Vec<(NodeId, u64, Cid)> = Vec::new();
         let mut chosen: Vec<(TaskId, NodeId, u32)> = Vec::new();
         for ((_, _, task), waiting) in &mut self.placing.queue {
