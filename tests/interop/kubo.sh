@@ -33,6 +33,7 @@ same_cid() { # same_cid PATH…: ours (without a daemon) and Kubo's are equal
   theirs=$(kubo add -n -r -Q "$@")
   echo "ours $ours, Kubo's $theirs"; [ -n "$ours" ] && [ "$ours" = "$theirs" ]
 }
+IPFS_KIT_PATH=$SCRATCH/offline "$BIN" init >/dev/null || exit 1
 check "a tree has Kubo's CID (hidden file, symlinks, empty folder)" same_cid "$TREE"
 for size in 0 1 262143 262144 262145 1048577 45613057; do check "a file of $size bytes has Kubo's CID" same_cid "$TREE/size-$size"; done
 check "a folder of $FILES files has Kubo's CID" same_cid "$SCRATCH/folder"
