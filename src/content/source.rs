@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::ContentError;
 use crate::{
-    base::{Cid, Codec, Hash, cid},
+    base::{Cid, cid},
     dag,
     exchange::{Exchange, Session},
     store::Blocks,
@@ -57,15 +57,10 @@ impl Source {
 
     /// The CIDs a block links to; when it is here, without reading it.
     pub(crate) async fn links(&self, cid: &Cid) -> Result<Vec<Cid>, ContentError> {
-        let raw = Codec::from(cid.codec()) == Codec::Raw;
-        if cid.hash().code() != Hash::Identity.code() {
-            match self.blocks.links(cid).await? {
-                // The index goes by hash alone: the same bytes may have been put as raw ones.
-                Some(_) if raw => return Ok(Vec::new()),
-                Some(links) => return Ok(links),
-                None => {}
-            }
+        if let Some(links) = self.blocks.links(cid).await? {
+            return Ok(links);
         }
+        // Not here, or here under another codec.
         let bytes = self.get(cid).await?;
         Ok(dag::links(cid, &bytes)?)
     }

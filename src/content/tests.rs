@@ -341,6 +341,30 @@ async fn a_dag_with_a_hole_is_not_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_block_put_as_raw_links_where_its_own_codec_says() {
+    let (place, other) = (place(), place());
+    let added = other.content.add_bytes(noise(600_000), AddOptions::default()).await.unwrap();
+    let children = other.content.repo().blocks().links(&added.cid).await.unwrap().unwrap();
+    let root = other.content.block_get(&added.cid).await.unwrap();
+    let raw = place.content.block_put(root, BlockFormat::default(), true).await.unwrap();
+    assert_eq!(raw.hash(), added.cid.hash());
+    assert!(place.content.holds(&raw).await.unwrap());
+    assert!(!place.content.holds(&added.cid).await.unwrap(), "its leaves are not here");
+    let refused = place.content.pin(&added.cid, PinKind::Recursive, None).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::NotFound);
+    assert!(place.content.pinned(&added.cid).unwrap().is_none());
+    for child in &children {
+        let data = other.content.block_get(child).await.unwrap();
+        let format = BlockFormat { codec: Codec::from(child.codec()), ..BlockFormat::default() };
+        place.content.block_put(data, format, false).await.unwrap();
+    }
+    assert!(place.content.pin(&added.cid, PinKind::Recursive, None).await.unwrap());
+    let indirect = place.content.list_pins(PinFilter::Only(PinType::Indirect)).await.unwrap();
+    assert_eq!(indirect.len(), children.len());
+    assert_eq!(read_all(&place.content, added.cid).await, noise(600_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pins_come_and_go() {
     let place = place();
     let added = place.content.add_bytes(noise(600_000), AddOptions::default()).await.unwrap();

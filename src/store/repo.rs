@@ -319,20 +319,90 @@ mod tests {
         assert_eq!(open(&dir).unwrap().storage_id(), id);
     }
 
+    /// What a crash may leave of the file that was being made, by the bytes it was to have.
+    fn halves(whole: &[u8]) -> Vec<Option<Vec<u8>>> {
+        let mut cuts = vec![0, 1, whole.len() / 2, whole.len()];
+        cuts.dedup();
+        let cut = cuts.into_iter().map(|len| Some(whole[..len].to_vec()));
+        // A file whose length is durable and whose bytes are not.
+        std::iter::once(None).chain(cut).chain([Some(vec![0; whole.len()])]).collect()
+    }
+
     #[test]
     fn init_stopped_between_any_two_lines_is_completed_later() {
         let whole = tempfile::tempdir().unwrap();
-        Repo::init(whole.path()).unwrap();
+        let made = Repo::init(whole.path()).unwrap();
         let order = ["lock", KEY_FILE, ID_FILE, VERSION_FILE];
+        let bytes = |name: &str| fs::read(whole.path().join(name)).unwrap();
         for done in 0..order.len() {
-            let dir = tempfile::tempdir().unwrap();
-            for name in &order[..done] {
-                fs::copy(whole.path().join(name), dir.path().join(name)).unwrap();
+            for half in halves(&bytes(order[done])) {
+                let dir = tempfile::tempdir().unwrap();
+                for name in &order[..done] {
+                    fs::write(dir.path().join(name), bytes(name)).unwrap();
+                }
+                let at = dir.path().join(order[done]);
+                // The lock's content is for people only, and it is made under its own name.
+                let at = if done == 0 { at } else { at.with_extension("tmp") };
+                if let Some(half) = &half {
+                    fs::write(at, half).unwrap();
+                }
+                let what = format!("stopped at {}, of which {half:?} was there", order[done]);
+                let report = Repo::init(dir.path()).unwrap_or_else(|e| panic!("{what}: {e}"));
+                assert!(report.created, "{what}");
+                if done > 1 {
+                    assert_eq!(report.peer_id, made.peer_id, "{what}");
+                }
+                if done > 2 {
+                    assert_eq!(fs::read(dir.path().join(ID_FILE)).unwrap(), bytes(ID_FILE), "{what}");
+                }
+                assert_eq!(open(dir.path()).unwrap().peer_id(), report.peer_id, "{what}");
+                assert!(!Repo::init(dir.path()).unwrap().created, "{what}");
             }
-            fs::write(dir.path().join(order[done]).with_extension("tmp"), b"half").unwrap();
-            let report = Repo::init(dir.path()).unwrap();
-            assert!(report.created);
-            assert_eq!(open(dir.path()).unwrap().peer_id(), report.peer_id);
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+        /// The first opening makes more: engines, segments. Their order is not one line after another, so any of them may
+        /// be missing, or have been left empty by the crash.
+        #[test]
+        fn the_first_opening_stopped_anywhere_is_completed_later(
+            fates in proptest::collection::vec(0u8..3, 64),
+            files in 0u8..4,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let peer = Repo::init(dir.path()).unwrap().peer_id;
+            drop(open(dir.path()).unwrap());
+            let mut made = Vec::new();
+            let mut folders = vec![dir.path().to_owned()];
+            while let Some(folder) = folders.pop() {
+                for entry in fs::read_dir(folder).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() { folders.push(path) } else { made.push(path) }
+                }
+            }
+            let first = [KEY_FILE, ID_FILE, VERSION_FILE].map(|name| dir.path().join(name));
+            made.retain(|path| !first.contains(path));
+            made.sort();
+            if files == 0 {
+                fs::remove_dir_all(dir.path().join("soft")).unwrap();
+                made.retain(|path| path.exists());
+            }
+            for (path, fate) in made.iter().zip(&fates) {
+                match fate {
+                    0 => fs::remove_file(path).unwrap(),
+                    1 => fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap(),
+                    _ => {}
+                }
+            }
+            let repo = open(dir.path()).unwrap();
+            proptest::prop_assert_eq!(repo.peer_id(), peer);
+            let mut batch = Batch::new();
+            batch.put("t", b"k".to_vec(), b"v".to_vec());
+            repo.state().commit(batch.clone(), Durability::Immediate).unwrap();
+            repo.soft().commit(batch, Durability::Lazy).unwrap();
+            drop(repo);
+            proptest::prop_assert!(open(dir.path()).unwrap().state().get("t", b"k").unwrap().is_some());
         }
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{StoreError, files::Lock};
-use crate::base::{Block, Cid};
+use crate::base::{Block, Cid, Codec};
 
 mod checkpoint;
 mod core;
@@ -178,12 +178,17 @@ impl Blocks {
         Ok(index.get(&index.key(&cid.hash().to_bytes())).map(|place| place.data_len))
     }
 
-    /// What the block links to, as given when it was put.
+    /// What the block links to, as given when it was put. `None` when it is not there, and when it was put under
+    /// another codec than this one: what its bytes link to is then for the caller to read. Raw blocks link nowhere.
     pub async fn links(&self, cid: &Cid) -> Result<Option<Vec<Cid>>, StoreError> {
+        if Codec::from(cid.codec()) == Codec::Raw {
+            return Ok(self.has(cid).await?.then(Vec::new));
+        }
         if identity(cid).is_some() {
-            return Ok(Some(Vec::new()));
+            return Ok(None);
         }
         let found = self.inner.core.read(&cid.hash().to_bytes(), false).await?;
+        let found = found.filter(|(record, _)| record.cid.codec() == cid.codec());
         Ok(found.and_then(|(record, _)| record::meta_links(&record.meta)))
     }
 

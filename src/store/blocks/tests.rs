@@ -91,6 +91,30 @@ async fn blocks_are_put_got_listed_and_removed() {
 }
 
 #[tokio::test]
+async fn links_are_known_only_under_the_codec_a_block_was_put_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = open(dir.path());
+    let node = block(3, 500);
+    let (pb, data) = (*node.block.cid(), node.block.data().clone());
+    let raw = Block::new(Codec::Raw, Hash::Sha2_256, data.clone()).unwrap();
+    let raw_cid = *raw.cid();
+    assert_eq!(blocks.links(&raw_cid).await.unwrap(), None);
+    blocks.put(vec![NewBlock { block: raw, links: vec![] }]).await.unwrap();
+    assert_eq!(blocks.links(&raw_cid).await.unwrap(), Some(vec![]));
+    assert_eq!(blocks.links(&pb).await.unwrap(), None);
+    assert_eq!(blocks.get(&pb).await.unwrap(), Some(data));
+    // Put again under the other codec it is there already.
+    blocks.put(vec![node.clone()]).await.unwrap();
+    assert_eq!(blocks.links(&pb).await.unwrap(), None);
+    blocks.remove(vec![pb]).await.unwrap();
+    blocks.put(vec![node.clone()]).await.unwrap();
+    assert_eq!(blocks.links(&pb).await.unwrap(), Some(node.links));
+    assert_eq!(blocks.links(&Cid::new_v0(*pb.hash()).unwrap()).await.unwrap().unwrap().len(), 3);
+    assert_eq!(blocks.links(&raw_cid).await.unwrap(), Some(vec![]));
+    assert_eq!(blocks.links(&Cid::new_v1(0x71, *pb.hash())).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn identity_blocks_are_never_stored() {
     let dir = tempfile::tempdir().unwrap();
     let blocks = open(dir.path());
@@ -101,6 +125,7 @@ async fn identity_blocks_are_never_stored() {
     assert_eq!(blocks.get(&cid).await.unwrap().unwrap(), &b"me"[..]);
     assert_eq!(blocks.size(&cid).await.unwrap(), Some(2));
     assert_eq!(blocks.links(&cid).await.unwrap(), Some(vec![]));
+    assert_eq!(blocks.links(&Cid::new_v1(0x70, *cid.hash())).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The redb engine: everything that must survive a power cut.
 
-use std::{ops::Bound, path::Path, sync::Arc};
+use std::{io, ops::Bound, path::Path, sync::Arc};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
@@ -29,18 +29,29 @@ fn failed(e: impl Into<redb::Error>) -> StoreError {
     }
 }
 
+fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> StoreError {
+    let reason = format!("{reason}; restore it from a backup");
+    StoreError::Damaged { what: path.display().to_string(), offset: 0, reason }
+}
+
 impl RedbKv {
     /// Opens the file at `path`, making a missing one, with a page cache of `cache_bytes`.
     pub(crate) fn open(path: &Path, cache_bytes: usize, lock: Option<Arc<Lock>>) -> Result<Self, StoreError> {
-        let fresh = !path.exists();
-        let db = Database::builder().set_cache_size(cache_bytes).create(path).map_err(|e| match failed(e) {
-            StoreError::Damaged { offset, reason, .. } => {
-                StoreError::Damaged { what: path.display().to_string(), offset, reason }
-            }
-            other => other,
+        // redb gives a new file its length before its first bytes, and refuses one that has the first alone; so it gets
+        // its name when it is whole. An empty one is from before that.
+        let fresh = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
+        let made = path.with_extension("redb.tmp");
+        let _ = std::fs::remove_file(&made);
+        let place = if fresh { &made } else { path };
+        let db = Database::builder().set_cache_size(cache_bytes).create(place).map_err(|e| match e.into() {
+            redb::Error::Corrupted(reason) => damaged(path, &reason),
+            redb::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => damaged(path, &e),
+            other => failed(other),
         })?;
-        if let (true, Some(dir)) = (fresh, path.parent()) {
-            sync_dir(dir).map_err(StoreError::io("making a redb file"))?;
+        if fresh {
+            let io = StoreError::io("making a redb file");
+            std::fs::rename(&made, path).map_err(&io)?;
+            path.parent().map_or(Ok(()), sync_dir).map_err(&io)?;
         }
         Ok(RedbKv { db, _lock: lock })
     }

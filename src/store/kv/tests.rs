@@ -162,6 +162,26 @@ fn redb_keeps_what_was_synced_and_no_part_of_what_was_not() {
 }
 
 #[test]
+fn a_redb_file_half_made_is_made_anew_and_a_strange_one_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("repo.redb");
+    // What a kill leaves while redb makes a file: its length, and no first bytes.
+    for (name, len) in [("repo.redb.tmp", 1 << 20), ("repo.redb.tmp", 0), ("repo.redb", 0)] {
+        fs::write(dir.path().join(name), vec![0; len]).unwrap();
+        let kv = RedbKv::open(&path, 1 << 20, None).unwrap();
+        kv.commit(one(b"k", b"v"), Durability::Immediate).unwrap();
+        drop(kv);
+        assert!(RedbKv::open(&path, 1 << 20, None).unwrap().get("a", b"k").unwrap().is_some());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+        fs::remove_file(&path).unwrap();
+    }
+    fs::write(&path, vec![7; 1 << 20]).unwrap();
+    let refused = RedbKv::open(&path, 1 << 20, None).err().unwrap();
+    assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+    assert!(refused.to_string().contains("repo.redb"), "{refused}");
+}
+
+#[test]
 fn a_deleted_sled_folder_is_rebuilt() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("soft");

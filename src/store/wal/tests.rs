@@ -230,6 +230,76 @@ async fn a_flipped_bit_is_damage_or_cuts_the_last_write_alone() {
     }
 }
 
+/// A disk that stopped anywhere between making a segment and having its first frame whole.
+#[tokio::test]
+async fn a_crash_in_a_new_segments_first_frame_loses_nothing() {
+    let mut random = Random::new();
+    for purged in [None, Some(3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (wal, _) = open(dir.path()).unwrap();
+        let mut model = Model { vote: Some(vec![7; 1200]), ..Model::default() };
+        wal.save_vote(vec![7; 1200]).await.unwrap();
+        wal.save_committed(vec![9; 900]).await.unwrap();
+        let (mut index, mut before) = (0, files(dir.path()));
+        // Up to the write that begins segment 3; the purge stands in segment 2 then.
+        while files(dir.path()).keys().next_back().is_none_or(|name| !name.contains("3.wal")) {
+            before = files(dir.path());
+            append(&wal, vec![(index, Bytes::from(vec![index as u8; 150]))]).unwrap();
+            model.entries.insert(index, vec![index as u8; 150]);
+            index += 1;
+            if let Some(upto) = purged.filter(|upto| before.len() == 2 && model.purged.is_none() && *upto < index) {
+                wal.purge_upto(upto, b"meta".to_vec()).await.unwrap();
+                model.purged = Some((upto, b"meta".to_vec()));
+                model.entries.retain(|&i, _| i > upto);
+            }
+        }
+        drop(wal);
+        // What the write that began it brought is not acknowledged yet.
+        model.entries.remove(&(index - 1));
+        let made = files(dir.path()).remove("0000000003.wal").unwrap();
+        let first = frame_end(&made);
+        assert!(first > 4 * 512, "the first frame spans sectors: {first}");
+        let fresh = |upto: usize| {
+            let mut bytes = vec![0; made.len()];
+            bytes[..upto].copy_from_slice(&made[..upto]);
+            bytes
+        };
+        let mut states: Vec<(&str, Vec<u8>)> = Vec::new();
+        for len in [0, 1, frame::HEAD_BYTES - 1, frame::HEAD_BYTES, 100, made.len()] {
+            states.push(("0000000003.tmp", fresh(frame::HEAD_BYTES)[..len].to_vec()));
+        }
+        states.extend((frame::HEAD_BYTES..first).step_by(37).map(|cut| ("0000000003.wal", fresh(cut))));
+        states.push(("0000000003.wal", fresh(first - 1)));
+        for _ in 0..60 {
+            let mut bytes = fresh(frame::HEAD_BYTES);
+            for at in (0..first).step_by(512).filter(|_| random.below(2) == 0) {
+                let end = (at + 512).min(first);
+                bytes[at..end].copy_from_slice(&made[at..end]);
+            }
+            states.push(("0000000003.wal", bytes));
+        }
+        states.push(("0000000003.wal", fresh(first)));
+        for (number, (name, bytes)) in states.into_iter().enumerate() {
+            let crashed = tempfile::tempdir().unwrap();
+            for (name, bytes) in &before {
+                fs::write(crashed.path().join(name), bytes).unwrap();
+            }
+            fs::write(crashed.path().join(name), bytes).unwrap();
+            let (wal, found) = open(crashed.path()).unwrap_or_else(|e| panic!("state {number}: {e}"));
+            assert_eq!(found.committed.as_deref(), Some(&[9; 900][..]), "state {number}");
+            assert_eq!(content(&wal, &found).await, model, "state {number}");
+            let mut more = model.clone();
+            for at in 0..4 {
+                append(&wal, vec![(more.next(), Bytes::from(vec![at; 1200]))]).unwrap();
+                more.entries.insert(more.next(), vec![at; 1200]);
+            }
+            drop(wal);
+            let (wal, found) = open(crashed.path()).unwrap();
+            assert_eq!(content(&wal, &found).await, more, "state {number}, later");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_missing_segment_is_damage() {
     let dir = tempfile::tempdir().unwrap();
