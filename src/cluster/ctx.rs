@@ -15,6 +15,7 @@ use crate::{
 };
 
 use super::{
+    counts::Counts,
     door,
     error::ClusterError,
     leader::Msg,
@@ -23,6 +24,7 @@ use super::{
     plan::health::Standing,
     raft::{ProposeError, Raft, Timing},
     rpc::{self, Answer, Ask, Call, MAX_ADDRS},
+    service::Parts,
     state::{Command, Reply, Request},
     tasks::desk::ReceiptDesk,
     trust::{self, MemberFile},
@@ -54,6 +56,8 @@ pub struct Ctx {
     pub net: Net,
     /// The data side.
     pub data: Arc<dyn DataPlane>,
+    /// What is counted.
+    pub counts: Counts,
     /// The group of this membership's tasks.
     pub tasks: Tasks,
     /// The cluster.
@@ -82,19 +86,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Ctx {
     /// The shared part of a membership.
-    pub fn new(
-        repo: Repo,
-        net: Net,
-        data: Arc<dyn DataPlane>,
-        tasks: Tasks,
-        file: MemberFile,
-        master: Option<MasterSide>,
-    ) -> Arc<Self> {
+    pub(super) fn new(parts: &Parts, tasks: Tasks, file: MemberFile, master: Option<MasterSide>) -> Arc<Self> {
+        let Parts { repo, net, data, counts, .. } = parts.clone();
         let ctx = Ctx {
             peer: net.local_peer(),
             repo,
             net,
             data,
+            counts,
             tasks,
             cluster: file.cluster,
             role: file.role,

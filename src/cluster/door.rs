@@ -52,6 +52,7 @@ pub async fn run(ctx: Arc<Ctx>) {
 
 async fn serve(ctx: &Arc<Ctx>, peer: PeerId, mut stream: Stream) -> Result<(), ClusterError> {
     let call: Call = read(&mut stream, peer).await?;
+    ctx.counts.called(call.ask.name());
     let answer = match (call.ask, call.certificate) {
         (Ask::Join(newcomer), _) => join(ctx, peer, newcomer, &mut stream).await,
         (ask, Some(certificate)) => match certificate.verify_shown_by(peer, &ctx.cluster, time::unix_ms()) {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::base::{Cid, Multiaddr, Role, Tasks, random, time};
 
+mod counts;
 mod ctx;
 mod door;
 pub mod error;
@@ -46,6 +47,7 @@ pub use options::{Assignment, BoxFuture, ClusterOptions, DataPlane, NoData, Task
 pub use raft::Timing;
 pub use view::{ClusterStatus, MeStatus, MemberStatus, Membership, Submitted, Via};
 
+use counts::Counts;
 use ctx::Ctx;
 use model::SignedSpec;
 use service::Parts;
@@ -98,7 +100,8 @@ impl Cluster {
     /// When the membership's files are damaged or Raft refuses to go on with this disk; being alone is no error.
     pub async fn start(options: ClusterOptions, tasks: &Tasks) -> Result<Cluster, ClusterError> {
         let ClusterOptions { repo, net, data, timing } = options;
-        let parts = Parts { repo, net, data, timing, tasks: tasks.child() };
+        let counts = Counts::new(&mut net.metrics().lock().unwrap_or_else(PoisonError::into_inner));
+        let parts = Parts { repo, net, data, timing, counts, tasks: tasks.child() };
         let cluster = Cluster {
             inner: Arc::new(Inner {
                 parts,

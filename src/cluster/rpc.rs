@@ -68,6 +68,21 @@ pub enum Ask {
     },
 }
 
+impl Ask {
+    /// The question's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Ask::Join(_) => "join",
+            Ask::Hello { .. } => "hello",
+            Ask::Submit(_) => "submit",
+            Ask::Propose(_) => "propose",
+            Ask::Status => "status",
+            Ask::Task(_) => "task",
+            Ask::Outcome { .. } => "outcome",
+        }
+    }
+}
+
 /// Who wants in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Newcomer {

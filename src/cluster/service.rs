@@ -11,6 +11,7 @@ use crate::{
 };
 
 use super::{
+    counts::Counts,
     ctx::{Ctx, MasterSide},
     door,
     error::ClusterError,
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     pub net: Net,
     pub data: Arc<dyn DataPlane>,
     pub timing: Timing,
+    pub counts: Counts,
     pub tasks: Tasks,
 }
 
@@ -66,7 +68,7 @@ pub(super) async fn start(parts: &Parts, file: MemberFile) -> Result<Arc<Ctx>, C
         _ => (None, None),
     };
     let role = file.role;
-    let ctx = Ctx::new(parts.repo.clone(), parts.net.clone(), parts.data.clone(), tasks.clone(), file, master);
+    let ctx = Ctx::new(parts, tasks.clone(), file, master);
     tasks.spawn("cluster door", door::run(ctx.clone()));
     tasks.spawn("cluster connections", keeper::connections(ctx.clone()));
     tasks.spawn("task specs", intake::specs(ctx.clone()));

@@ -132,6 +132,11 @@ impl Raft {
         status
     }
 
+    /// The timers this node runs with.
+    pub fn timing(&self) -> Timing {
+        self.inner.timing
+    }
+
     /// What applied entries made known from now on, each with its log index. A slow receiver lags and must read the
     /// state again, as after [`Event::Reloaded`].
     pub fn events(&self) -> broadcast::Receiver<(u64, Event)> {

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -59,7 +59,7 @@ impl RaftNetworkFactory<TypeConfig> for Dialer {
     type Network = Line;
 
     async fn new_client(&mut self, target: u64, node: &MasterNode) -> Line {
-        Line { dialer: self.clone(), target: NodeId(target), info: node.info(), conn: None }
+        Line { dialer: self.clone(), target: NodeId(target), info: node.info(), conn: Spare::default() }
     }
 }
 
@@ -68,13 +68,41 @@ pub(crate) struct Line {
     dialer: Dialer,
     target: NodeId,
     info: Option<MasterInfo>,
-    /// An open stream without unanswered requests.
-    conn: Option<Conn>,
+    /// An open stream that nobody uses now. The mutex only makes it shareable and is never locked.
+    conn: Spare,
+}
+
+type Spare = Mutex<Option<Conn>>;
+
+fn spare(conn: &mut Spare) -> &mut Option<Conn> {
+    conn.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Conn {
-    reader: ReadHalf<BoxDuplex>,
-    writer: WriteHalf<BoxDuplex>,
+    reader: Half<ReadHalf<BoxDuplex>, Result<Answer, String>>,
+    writer: Half<WriteHalf<BoxDuplex>, io::Result<()>>,
+    /// Answers still to come to requests whose sender did not wait for them: a heartbeat has little time.
+    owed: usize,
+}
+
+/// One half of a stream: at rest, or with a read or write under way that must not be cut off within a frame.
+enum Half<T, R> {
+    Idle(T),
+    Busy(BoxFuture<'static, (R, T)>),
+}
+
+impl Conn {
+    fn new(reader: ReadHalf<BoxDuplex>, writer: WriteHalf<BoxDuplex>) -> Self {
+        Conn { reader: Half::Idle(reader), writer: Half::Idle(writer), owed: 0 }
+    }
+
+    /// The halves, when nothing is under way and no answer is owed.
+    fn into_clean(self) -> Option<(ReadHalf<BoxDuplex>, WriteHalf<BoxDuplex>)> {
+        match self {
+            Conn { reader: Half::Idle(reader), writer: Half::Idle(writer), owed: 0 } => Some((reader, writer)),
+            _ => None,
+        }
+    }
 }
 
 fn unreachable(e: impl ToString) -> RPCError<TypeConfig> {
@@ -105,27 +133,27 @@ async fn read_answer(reader: &mut ReadHalf<BoxDuplex>) -> Result<Answer, FrameEr
 }
 
 impl Line {
-    async fn dial(&self, lane: Lane) -> Rpc<Conn> {
+    async fn dial(&self, lane: Lane) -> Rpc<(ReadHalf<BoxDuplex>, WriteHalf<BoxDuplex>)> {
         let info = self.info.clone().ok_or_else(|| unreachable("the membership has no address of this node"))?;
         let stream = self.dialer.link.open(info, lane).await.map_err(unreachable)?;
         let (reader, mut writer) = stream.split();
         let certificate = self.dialer.authorise.certificate();
         let hello = Hello { from: self.dialer.node, to: self.target, certificate };
         write_all(&mut writer, &framed(&hello)).await.map_err(unreachable)?;
-        Ok(Conn { reader, writer })
+        Ok((reader, writer))
     }
 
     async fn ask(&mut self, ask: Ask, option: RPCOption) -> Rpc<Answer> {
         let work = async {
-            let mut conn = match self.conn.take() {
-                Some(conn) => conn,
+            let (mut reader, mut writer) = match spare(&mut self.conn).take().and_then(Conn::into_clean) {
+                Some(halves) => halves,
                 None => self.dial(Lane::Raft).await?,
             };
-            write_all(&mut conn.writer, &framed(&ask)).await.map_err(broken)?;
-            match read_answer(&mut conn.reader).await.map_err(broken)? {
+            write_all(&mut writer, &framed(&ask)).await.map_err(broken)?;
+            match read_answer(&mut reader).await.map_err(broken)? {
                 Answer::Refused(why) => Err(unreachable(why)),
                 answer => {
-                    self.conn = Some(conn);
+                    *spare(&mut self.conn) = Some(Conn::new(reader, writer));
                     Ok(answer)
                 }
             }
@@ -167,19 +195,20 @@ impl RaftNetworkV2<TypeConfig> for Line {
     {
         Box::pin(async move {
             let patience = self.dialer.patience.max(option.soft_ttl());
-            let conn = match self.conn.take() {
+            let conn = match spare(&mut self.conn).take() {
                 Some(conn) => conn,
-                None => timeout(patience, self.dial(Lane::Raft))
-                    .await
-                    .unwrap_or_else(|_| Err(unreachable("no connection in time")))?,
+                None => {
+                    let dialled = timeout(patience, self.dial(Lane::Raft)).await;
+                    let (reader, writer) = dialled.unwrap_or_else(|_| Err(unreachable("no connection in time")))?;
+                    Conn::new(reader, writer)
+                }
             };
             let stream = Appends {
-                back: &mut self.conn,
+                back: spare(&mut self.conn),
                 input: Some(input),
                 writer: Some(conn.writer),
                 reader: Some(conn.reader),
-                writing: None,
-                reading: None,
+                owed: conn.owed,
                 waiting: VecDeque::new(),
                 patience,
                 over: false,
@@ -236,10 +265,10 @@ impl Line {
         vote: VoteOf,
         snapshot: openraft::Snapshot<CommittedLeaderId, u64, MasterNode, SnapshotFile>,
     ) -> Rpc<VoteOf> {
-        let mut conn = self.dial(Lane::Snapshot).await?;
+        let (mut reader, mut writer) = self.dial(Lane::Snapshot).await?;
         let SnapshotFile { file, bytes, .. } = snapshot.snapshot;
         let head = SnapshotHead { vote, meta: snapshot.meta, bytes };
-        write_all(&mut conn.writer, &framed(&head)).await.map_err(broken)?;
+        write_all(&mut writer, &framed(&head)).await.map_err(broken)?;
         let mut at = 0;
         while at < bytes {
             let file = file.clone();
@@ -251,9 +280,9 @@ impl Line {
             let data = tokio::task::spawn_blocking(read).await.map_err(broken)?.map_err(broken)?;
             at += data.len() as u64;
             let chunk = Chunk { crc: crc32fast::hash(&data), data };
-            write_all(&mut conn.writer, &framed(&chunk)).await.map_err(broken)?;
+            write_all(&mut writer, &framed(&chunk)).await.map_err(broken)?;
         }
-        match read_answer(&mut conn.reader).await.map_err(broken)? {
+        match read_answer(&mut reader).await.map_err(broken)? {
             Answer::Installed(vote) => Ok(vote),
             Answer::Refused(why) => Err(unreachable(why)),
             _ => Err(broken("an answer to another question")),
@@ -261,22 +290,26 @@ impl Line {
     }
 }
 
-type Writing = BoxFuture<'static, (io::Result<()>, WriteHalf<BoxDuplex>)>;
-type Reading = BoxFuture<'static, (Result<Answer, String>, ReadHalf<BoxDuplex>)>;
-
 /// Pipelined appends: requests are written while earlier answers are still on their way; answers come in order. Gives
-/// the connection back at a clean end; dropped earlier, it drops the connection, whose answers nobody could place.
+/// the connection back when it ends or is dropped; whoever uses it next passes over the answers that are still owed.
 struct Appends<'s, S> {
     back: &'s mut Option<Conn>,
     input: Option<S>,
-    writer: Option<WriteHalf<BoxDuplex>>,
-    reader: Option<ReadHalf<BoxDuplex>>,
-    writing: Option<Writing>,
-    reading: Option<Reading>,
+    writer: Option<Half<WriteHalf<BoxDuplex>, io::Result<()>>>,
+    reader: Option<Half<ReadHalf<BoxDuplex>, Result<Answer, String>>>,
+    /// Answers to pass over before the first one that is waited for.
+    owed: usize,
     /// The last log id of each request without an answer yet.
     waiting: VecDeque<Option<LogIdOf>>,
     patience: Duration,
+    /// Whether the conversation has ended, so that the connection is of no use any more.
     over: bool,
+}
+
+impl<S> Appends<'_, S> {
+    fn is_full(&self) -> bool {
+        self.owed + self.waiting.len() >= PIPELINE
+    }
 }
 
 impl<S> Appends<'_, S>
@@ -285,13 +318,20 @@ where
 {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         loop {
-            if let Some(writing) = &mut self.writing {
-                let (result, writer) = std::task::ready!(writing.poll_unpin(cx));
-                self.writing = None;
-                self.writer = Some(writer);
-                result.map_err(|e| e.to_string())?;
+            match self.writer.take() {
+                Some(Half::Busy(mut writing)) => match writing.poll_unpin(cx) {
+                    Poll::Ready((result, writer)) => {
+                        result.map_err(|e| e.to_string())?;
+                        self.writer = Some(Half::Idle(writer));
+                    }
+                    Poll::Pending => {
+                        self.writer = Some(Half::Busy(writing));
+                        return Poll::Pending;
+                    }
+                },
+                idle => self.writer = idle,
             }
-            if self.waiting.len() >= PIPELINE {
+            if self.is_full() {
                 return Poll::Pending;
             }
             let Some(input) = &mut self.input else { return Poll::Pending };
@@ -299,10 +339,12 @@ where
                 self.input = None;
                 return Poll::Ready(Ok(()));
             };
-            let Some(mut writer) = self.writer.take() else { return Poll::Ready(Err("no writer".into())) };
+            let Some(Half::Idle(mut writer)) = self.writer.take() else {
+                return Poll::Ready(Err("the stream is broken".into()));
+            };
             self.waiting.push_back(request.entries.last().map(|e| e.log_id).or(request.prev_log_id));
             let patience = self.patience;
-            self.writing = Some(Box::pin(async move {
+            self.writer = Some(Half::Busy(Box::pin(async move {
                 let entries = request.entries.iter().map(|e| encode_entry(e).to_vec().into()).collect();
                 let ask = Ask::Append(Append {
                     vote: request.vote,
@@ -312,30 +354,43 @@ where
                 });
                 let result = timeout(patience, write_all(&mut writer, &framed(&ask))).await;
                 (result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())), writer)
-            }));
+            })));
         }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, String>> {
-        if self.waiting.is_empty() {
-            return Poll::Pending;
+        loop {
+            if self.owed == 0 && self.waiting.is_empty() {
+                return Poll::Pending;
+            }
+            let mut reading = match self.reader.take() {
+                Some(Half::Busy(reading)) => reading,
+                Some(Half::Idle(mut reader)) => {
+                    let patience = self.patience;
+                    async move {
+                        let result = match timeout(patience, read_answer(&mut reader)).await {
+                            Ok(result) => result.map_err(|e| e.to_string()),
+                            Err(_) => Err("no answer in time".into()),
+                        };
+                        (result, reader)
+                    }
+                    .boxed()
+                }
+                None => return Poll::Ready(Err("the stream is broken".into())),
+            };
+            let Poll::Ready((result, reader)) = reading.poll_unpin(cx) else {
+                self.reader = Some(Half::Busy(reading));
+                return Poll::Pending;
+            };
+            self.reader = Some(Half::Idle(reader));
+            match result {
+                // Late: its sender has given up waiting, but the other side lives.
+                Ok(Answer::Append(Ok(_))) if self.owed > 0 => self.owed -= 1,
+                // Late as well, and the last word on this stream.
+                Ok(_) if self.owed > 0 => return Poll::Ready(Err("an earlier request was refused".into())),
+                result => return Poll::Ready(result),
+            }
         }
-        let (reader, patience) = (&mut self.reader, self.patience);
-        if self.reading.is_none() {
-            let Some(mut reader) = reader.take() else { return Poll::Ready(Err("no reader".into())) };
-            self.reading = Some(Box::pin(async move {
-                let result = match timeout(patience, read_answer(&mut reader)).await {
-                    Ok(result) => result.map_err(|e| e.to_string()),
-                    Err(_) => Err("no answer in time".into()),
-                };
-                (result, reader)
-            }));
-        }
-        let Some(reading) = &mut self.reading else { return Poll::Pending };
-        let (result, reader) = std::task::ready!(reading.poll_unpin(cx));
-        self.reading = None;
-        self.reader = Some(reader);
-        Poll::Ready(result)
     }
 }
 
@@ -354,6 +409,7 @@ where
             this.over = true;
             return Poll::Ready(Some(Err(broken(why))));
         }
+        let full = this.is_full();
         if let Poll::Ready(answer) = this.poll_read(cx) {
             let sent = this.waiting.pop_front().flatten();
             let result = match answer {
@@ -367,13 +423,26 @@ where
             this.over = !matches!(result, Ok(Ok(_)));
             return Poll::Ready(Some(result));
         }
-        if this.input.is_none() && this.waiting.is_empty() && this.writing.is_none() {
-            this.over = true;
-            if let (Some(reader), Some(writer)) = (this.reader.take(), this.writer.take()) {
-                *this.back = Some(Conn { reader, writer });
-            }
+        if full && !this.is_full() {
+            // Late answers have made room for what waits to be written.
+            cx.waker().wake_by_ref();
+        }
+        if this.input.is_none() && this.waiting.is_empty() && matches!(this.writer, Some(Half::Idle(_))) {
             return Poll::Ready(None);
         }
         Poll::Pending
+    }
+}
+
+impl<S> Drop for Appends<'_, S> {
+    fn drop(&mut self) {
+        let owed = self.owed + self.waiting.len();
+        // One that owes so many answers is no longer believed in.
+        if self.over || owed >= PIPELINE {
+            return;
+        }
+        if let (Some(reader), Some(writer)) = (self.reader.take(), self.writer.take()) {
+            *self.back = Some(Conn { reader, writer, owed });
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Batching: concurrent callers' requests become one log entry, several entries are under way at once.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use openraft::{

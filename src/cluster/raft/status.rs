@@ -25,7 +25,8 @@ pub(crate) fn of(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> RaftStatus 
         last_log: metrics.last_log_index.unwrap_or(0),
         snapshot: index(&metrics.snapshot),
         purged: index(&metrics.purged),
-        is_leader: leader == Some(node.0) && metrics.state.is_leader(),
+        // Its own committed vote must be on the disk too: before that openraft refuses proposals.
+        is_leader: leader == Some(node.0) && metrics.state.is_leader() && metrics.vote.committed,
         voters: listed(&mut membership.voter_ids()),
         learners: listed(&mut membership.learner_ids()),
         matched: metrics

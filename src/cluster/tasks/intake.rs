@@ -6,7 +6,11 @@ use tokio::sync::mpsc;
 
 use crate::{
     base::time,
-    cluster::{ctx::Ctx, leader::Msg},
+    cluster::{
+        counts::{RECEIPTS, TASKS, Verdict},
+        ctx::Ctx,
+        leader::Msg,
+    },
     net::{Incoming, NetError},
 };
 
@@ -37,19 +41,23 @@ pub async fn specs(ctx: Arc<Ctx>) {
     while let Some(message) = incoming.recv().await {
         let now = time::since_boot().as_millis() as u64;
         if !buckets.take(message.author, 1.0, now) {
+            ctx.counts.judged(TASKS, Verdict::Ignored);
             message.ignore();
             continue;
         }
         match read_specs(&message.data, &ctx.cluster, time::unix_ms()) {
             Err(e) => {
                 tracing::debug!(author = %message.author, via = %message.via, "a task message is refused: {e}");
+                ctx.counts.judged(TASKS, Verdict::Rejected);
                 message.reject();
             }
             Ok(specs) => {
                 if !buckets.take(message.author, specs.len() as f64 - 1.0, now) {
+                    ctx.counts.judged(TASKS, Verdict::Ignored);
                     message.ignore();
                     continue;
                 }
+                ctx.counts.judged(TASKS, Verdict::Accepted);
                 message.accept();
                 let Some(side) = &ctx.master else { continue };
                 for signed in specs {
@@ -71,9 +79,11 @@ pub async fn receipts(ctx: Arc<Ctx>) {
         match read_receipts(&message.data, &ctx.cluster, time::unix_ms()) {
             Err(e) => {
                 tracing::debug!(author = %message.author, via = %message.via, "a receipt message is refused: {e}");
+                ctx.counts.judged(RECEIPTS, Verdict::Rejected);
                 message.reject();
             }
             Ok(receipts) => {
+                ctx.counts.judged(RECEIPTS, Verdict::Accepted);
                 message.accept();
                 for receipt in receipts {
                     ctx.receipts.note(receipt);

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{hub::Hub, *};
 use crate::{
-    base::random,
+    base::{random, time},
     cluster::{
+        model::TaskSpec,
         raft::{ProposeError, RaftStatus},
         state::{Command, Reply, Request},
     },
@@ -24,11 +26,16 @@ struct Masters {
     hub: Hub,
     nodes: BTreeMap<u8, Node>,
     snapshots: SnapshotPolicy,
+    timing: Timing,
 }
 
 impl Masters {
     async fn new(count: u8, snapshots: SnapshotPolicy) -> Self {
-        let mut masters = Masters { hub: Hub::default(), nodes: BTreeMap::new(), snapshots };
+        Masters::timed(count, snapshots, Timing::LAN).await
+    }
+
+    async fn timed(count: u8, snapshots: SnapshotPolicy, timing: Timing) -> Self {
+        let mut masters = Masters { hub: Hub::default(), nodes: BTreeMap::new(), snapshots, timing };
         masters.add(1).await;
         masters.raft(1).initialize(info(1)).await.unwrap();
         masters.until(1, |s| s.is_leader).await;
@@ -39,6 +46,7 @@ impl Masters {
         if count > 1 {
             masters.raft(1).promote((2..=count).map(node).collect()).await.unwrap();
         }
+        masters.write("founded", "1").await;
         masters
     }
 
@@ -50,7 +58,7 @@ impl Masters {
     async fn start(&mut self, n: u8) {
         let tasks = Tasks::new();
         let node = self.nodes.get_mut(&n).unwrap();
-        let raft = start(node.dir.path(), n, &self.hub, self.snapshots, &tasks).await.unwrap();
+        let raft = start(node.dir.path(), n, &self.hub, self.snapshots, self.timing, &tasks).await.unwrap();
         node.running = Some((raft, tasks));
     }
 
@@ -92,12 +100,29 @@ impl Masters {
         found.await.expect("a leader is elected")
     }
 
-    async fn write(&self, n: u8, key: &str, value: &str) -> Result<u64, ProposeError> {
+    async fn write_at(&self, n: u8, key: &str, value: &str) -> Result<u64, ProposeError> {
         let command = Command::SetSetting { key: key.into(), value: value.into(), expect: None };
         match self.raft(n).propose(vec![Request::once(found()), Request::once(command)]).await?.pop() {
             Some(Reply::Setting { revision }) => Ok(revision),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Writes through whoever leads, trying again when that changes: on a busy machine it may at any time.
+    async fn write(&self, key: &str, value: &str) -> u64 {
+        let writing = async {
+            loop {
+                let leader = self.leader(&self.running()).await;
+                match self.write_at(leader, key, value).await {
+                    Ok(revision) => return revision,
+                    Err(ProposeError::NotLeader { .. } | ProposeError::Timeout | ProposeError::Busy) => {
+                        tokio::task::yield_now().await;
+                    }
+                    Err(e) => panic!("{e}"),
+                }
+            }
+        };
+        timeout(PATIENCE, writing).await.expect("a write goes through")
     }
 
     /// Waits until all running masters have applied what the leader has, and compares their states.
@@ -131,8 +156,9 @@ async fn a_killed_leader_is_replaced_and_comes_back_from_its_disk() {
     let mut masters = Masters::new(3, SnapshotPolicy::default()).await;
     let first = masters.leader(&[1, 2, 3]).await;
     for i in 0..20 {
-        masters.write(first, &format!("a{i}"), "1").await.unwrap();
+        masters.write(&format!("a{i}"), "1").await;
     }
+    let first = masters.leader(&[first]).await;
     let refused = masters.raft(first % 3 + 1).propose(vec![Request::once(found())]).await;
     assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");
     masters.stop(first).await;
@@ -140,11 +166,11 @@ async fn a_killed_leader_is_replaced_and_comes_back_from_its_disk() {
     let second = masters.leader(&rest).await;
     assert_ne!(first, second);
     for i in 0..20 {
-        masters.write(second, &format!("b{i}"), "1").await.unwrap();
+        masters.write(&format!("b{i}"), "1").await;
     }
     masters.start(first).await;
     masters.agree().await;
-    assert_eq!(masters.raft(first).state().settings().unwrap().len(), 40);
+    assert_eq!(masters.raft(first).state().settings().unwrap().len(), 41);
     // All of them at once: what was acknowledged is on their disks.
     for n in [1, 2, 3] {
         masters.stop(n).await;
@@ -153,14 +179,85 @@ async fn a_killed_leader_is_replaced_and_comes_back_from_its_disk() {
         masters.start(n).await;
     }
     masters.agree().await;
-    assert_eq!(masters.raft(1).state().settings().unwrap().len(), 40);
+    assert_eq!(masters.raft(1).state().settings().unwrap().len(), 41);
+    masters.end().await;
+}
+
+fn submit(n: u8) -> Command {
+    let spec = TaskSpec {
+        cluster: ClusterKey::from_seed([9; 32]).id(),
+        author: peer(100),
+        nonce: [n; 16],
+        kind: "noop".into(),
+        input: None,
+        params: BTreeMap::new(),
+        not_after_ms: time::unix_ms() + 3_600_000,
+        priority: 0,
+    };
+    Command::Submit { task: spec.id(), spec }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn submissions_under_way_when_the_leader_dies_are_in_the_log_exactly_once() {
+    const COUNT: u8 = 60;
+    let mut masters = Masters::new(3, SnapshotPolicy::default()).await;
+    masters.write("founded", "1").await;
+    let rafts: Vec<Raft> = (1..=3).map(|n| masters.raft(n).clone()).collect();
+    let client = random::bytes();
+    // Each asks every master in turn, under the same number, until one has answered.
+    let propose = async |sequence: u8, command: Command| {
+        let request = Request { client, sequence: u64::from(sequence), command };
+        loop {
+            for raft in &rafts {
+                match raft.propose(vec![request.clone()]).await {
+                    Ok(mut replies) => return replies.remove(0),
+                    Err(ProposeError::TooLarge(e)) => panic!("{e}"),
+                    Err(_) => {}
+                }
+            }
+            let mut status = rafts[usize::from(sequence) % 3].watch();
+            let _ = timeout(Duration::from_millis(50), status.changed()).await;
+        }
+    };
+    let commands: Vec<Command> = (0..COUNT).map(submit).collect();
+    let mut under_way: FuturesUnordered<_> =
+        (0..COUNT).map(async |n| (n, propose(n, commands[usize::from(n)].clone()).await)).collect();
+    let leader = masters.leader(&[1, 2, 3]).await;
+    let mut replies = BTreeMap::new();
+    let mut dying = None;
+    let all = async {
+        while let Some((n, reply)) = under_way.next().await {
+            replies.insert(n, reply);
+            if dying.is_none() {
+                dying = Some(());
+                masters.stop(leader).await;
+            }
+        }
+    };
+    timeout(PATIENCE, all).await.expect("all are accepted");
+    masters.agree().await;
+    let survivor = masters.leader(&masters.running()).await;
+    let state = masters.raft(survivor).state().clone();
+    let records = state.tasks(None, None, 1_000).unwrap();
+    assert_eq!(records.len(), usize::from(COUNT));
+    for (n, reply) in &replies {
+        let Reply::Task { id, index, duplicate: false } = reply else { panic!("{reply:?}") };
+        assert_eq!(state.task(id).unwrap().unwrap().accepted_index, *index);
+        // And again: the same answer, nothing new.
+        assert_eq!(propose(*n, commands[usize::from(*n)].clone()).await, *reply);
+    }
+    assert_eq!(state.tasks(None, None, 1_000).unwrap(), records);
+    // Its files are free when nobody has a handle of it any more.
+    drop(under_way);
+    drop(rafts);
+    masters.start(leader).await;
+    masters.agree().await;
     masters.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_master_that_joins_after_20000_commands_and_a_purge_catches_up_from_a_snapshot() {
     let mut masters = Masters::new(1, SnapshotPolicy { every: 100, keep: 10 }).await;
-    masters.write(1, "k", "v").await.unwrap();
     let mut under_way = Vec::new();
     for i in 0..250u64 {
         let raft = masters.raft(1).clone();
@@ -186,7 +283,7 @@ async fn a_master_that_joins_after_20000_commands_and_a_purge_catches_up_from_a_
     assert!(masters.hub.snapshots() > 0);
     assert_eq!(events.recv().await.unwrap().1, crate::cluster::state::Event::Reloaded);
     masters.raft(1).promote(vec![node(2)]).await.unwrap();
-    masters.write(1, "after", "1").await.unwrap();
+    masters.write("after", "1").await;
     masters.agree().await;
     // And it is durable there: it starts again from its own disk.
     masters.stop(2).await;
@@ -215,7 +312,7 @@ async fn acknowledged_writes_survive_partitions() {
                 for n in 1..=3 {
                     let key = format!("w{writer}-{}", i % 100);
                     let value = i.to_string();
-                    let done = timeout(Duration::from_millis(1_500), masters.write(n, &key, &value)).await;
+                    let done = timeout(Duration::from_millis(1_500), masters.write_at(n, &key, &value)).await;
                     if let Ok(Ok(revision)) = done {
                         acked.send((key, value, revision)).await.unwrap();
                     }
@@ -262,21 +359,20 @@ async fn acknowledged_writes_survive_partitions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_master_cut_off_does_not_disturb_the_others_when_it_is_back() {
-    let masters = Masters::new(3, SnapshotPolicy::default()).await;
+    // Slow enough that a busy machine is not taken for a dead one.
+    let timing = Timing { heartbeat_ms: 100, election_min_ms: 1_500, election_max_ms: 2_000 };
+    let masters = Masters::timed(3, SnapshotPolicy::default(), timing).await;
     let leader = masters.leader(&[1, 2, 3]).await;
     let lonely = leader % 3 + 1;
     let third = lonely % 3 + 1;
+    masters.until(lonely, |s| s.leader == Some(node(leader))).await;
     let term = masters.raft(leader).status().term;
     masters.hub.part(&[peer(lonely)], &[peer(leader), peer(third)]);
-    masters.until(lonely, |s| s.leader.is_none() || s.leader == Some(node(leader))).await;
     for i in 0..50 {
-        masters.write(leader, &format!("k{i}"), "v").await.unwrap();
+        masters.write_at(leader, &format!("k{i}"), "v").await.unwrap();
     }
-    // Long enough for many elections: pre-votes fail alone, so its term stays.
-    for _ in 0..30 {
-        masters.raft(leader).read_barrier().await.unwrap();
-        let _ = timeout(Duration::from_millis(100), std::future::pending::<()>()).await;
-    }
+    // Two rounds of pre-votes, asking two others each: they fail, so its term stays.
+    timeout(PATIENCE, masters.hub.refused(peer(lonely), 4)).await.expect("it stands for election");
     assert_eq!(masters.raft(lonely).status().term, term);
     masters.hub.mend();
     masters.agree().await;
@@ -286,13 +382,15 @@ async fn a_master_cut_off_does_not_disturb_the_others_when_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_lead_is_handed_over_and_members_change() {
-    let mut masters = Masters::new(3, SnapshotPolicy::default()).await;
+    // Slow enough that a busy machine is not taken for a dead one.
+    let timing = Timing { heartbeat_ms: 100, election_min_ms: 1_500, election_max_ms: 2_000 };
+    let mut masters = Masters::timed(3, SnapshotPolicy::default(), timing).await;
     let leader = masters.leader(&[1, 2, 3]).await;
     let to = leader % 3 + 1;
-    masters.write(leader, "before", "1").await.unwrap();
+    masters.write_at(leader, "before", "1").await.unwrap();
     masters.raft(leader).transfer_leader(node(to)).await.unwrap();
     assert_eq!(masters.leader(&[1, 2, 3]).await, to);
-    masters.write(to, "after", "1").await.unwrap();
+    masters.write_at(to, "after", "1").await.unwrap();
     // Addresses change; identities and votes stay.
     let addrs = vec!["/ip4/127.0.0.1/tcp/9999".parse().unwrap()];
     masters.raft(to).set_addrs(node(leader), addrs.clone()).await.unwrap();
@@ -307,7 +405,7 @@ async fn the_lead_is_handed_over_and_members_change() {
     let expected = [1, 2, 3, 4].into_iter().filter(|n| *n != leader).map(node).collect::<BTreeSet<_>>();
     assert_eq!(voters, expected);
     masters.stop(leader).await;
-    masters.write(to, "later", "1").await.unwrap();
+    masters.write("later", "1").await;
     masters.agree().await;
     masters.end().await;
 }
@@ -328,7 +426,7 @@ async fn a_master_of_another_cluster_is_not_listened_to() {
     let foreign = start_on(disk_at(dir.path(), [2; 16]), settings, &tasks).await.unwrap();
     masters.raft(1).add_learner(node(2), info(2)).await.unwrap();
     for i in 0..20 {
-        masters.write(1, &format!("k{i}"), "v").await.unwrap();
+        masters.write(&format!("k{i}"), "v").await;
     }
     assert_eq!((foreign.status().last_log, foreign.status().applied), (0, 0));
     assert!(tasks.shutdown(PATIENCE).await);

@@ -8,7 +8,7 @@ use crate::{
 
 async fn one(dir: &Path, n: u8) -> Result<(Raft, Tasks), ClusterError> {
     let tasks = Tasks::new();
-    let raft = start(dir, n, &hub::Hub::default(), SnapshotPolicy::default(), &tasks).await?;
+    let raft = start(dir, n, &hub::Hub::default(), SnapshotPolicy::default(), Timing::LAN, &tasks).await?;
     Ok((raft, tasks))
 }
 
@@ -62,6 +62,49 @@ async fn a_log_behind_the_state_is_refused() {
     written(dir.path()).await;
     std::fs::remove_dir_all(dir.path().join("raft/log")).unwrap();
     assert!(is_identity(one(dir.path(), 1).await));
+}
+
+/// Makes the last frame of the log in `dir` unwritten; what a disk does that forgets an acknowledged write.
+fn forget_last_frame(dir: &Path) {
+    let files = std::fs::read_dir(dir.join("raft/log")).unwrap().map(|entry| entry.unwrap().path());
+    let path = files.filter(|path| path.extension().is_some_and(|e| e == "wal")).max().unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(4).rposition(|w| w == b"WFR1").unwrap();
+    bytes[at..].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_without_its_last_acknowledged_frame_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let applied = written(dir.path()).await;
+    // The frames after the last entry's only say what is committed.
+    let last = loop {
+        forget_last_frame(dir.path());
+        let last = disk_at(dir.path(), [1; 16]).wal.1.last.unwrap();
+        if last < applied {
+            break last;
+        }
+    };
+    for _ in 0..2 {
+        let Err(ClusterError::Identity { reason, .. }) = one(dir.path(), 1).await else { panic!("it started") };
+        assert!(reason.contains("rolled back") && reason.contains(&format!("ends at entry {last},")), "{reason}");
+    }
+    // The same for a whole log that is older than the state.
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    written(old.path()).await;
+    let (raft, tasks) = {
+        written(new.path()).await;
+        one(new.path(), 1).await.unwrap()
+    };
+    raft.watch().wait_for(|s| s.is_leader).await.unwrap();
+    raft.propose(vec![Request::once(Command::Noop { payload: vec![2] })]).await.unwrap();
+    assert!(tasks.shutdown(PATIENCE).await);
+    drop(raft);
+    let log = new.path().join("raft/log");
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::rename(old.path().join("raft/log"), &log).unwrap();
+    assert!(is_identity(one(new.path(), 1).await));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

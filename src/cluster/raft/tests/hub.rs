@@ -6,7 +6,10 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use tokio::{io, sync::mpsc};
+use tokio::{
+    io,
+    sync::{Notify, mpsc},
+};
 use tokio_util::{compat::TokioAsyncReadCompatExt, sync::CancellationToken};
 
 use crate::{
@@ -22,6 +25,7 @@ use crate::{
 pub(super) struct Hub {
     inner: Arc<Mutex<Inner>>,
     tasks: Tasks,
+    news: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -30,6 +34,8 @@ struct Inner {
     cut: HashSet<(PeerId, PeerId)>,
     open: Vec<(PeerId, PeerId, CancellationToken)>,
     snapshots: usize,
+    /// How often each master was refused a stream because its link was cut.
+    refused: HashMap<PeerId, usize>,
 }
 
 impl Hub {
@@ -63,6 +69,19 @@ impl Hub {
         self.inner().cut.clear();
     }
 
+    /// Waits until `peer` was refused `count` more streams.
+    pub async fn refused(&self, peer: PeerId, count: usize) {
+        let now = || self.inner().refused.get(&peer).copied().unwrap_or_default();
+        let enough = now() + count;
+        loop {
+            let news = self.news.notified();
+            if now() >= enough {
+                return;
+            }
+            news.await;
+        }
+    }
+
     /// Streams opened for snapshots so far.
     pub fn snapshots(&self) -> usize {
         self.inner().snapshots
@@ -83,6 +102,8 @@ impl Link for HubLink {
             let listener = {
                 let mut inner = hub.inner();
                 if inner.cut.contains(&(me, to.peer)) {
+                    *inner.refused.entry(me).or_default() += 1;
+                    hub.news.notify_waiters();
                     return Err("the link is cut".into());
                 }
                 inner.snapshots += usize::from(lane == Lane::Snapshot);

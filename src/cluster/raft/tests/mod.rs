@@ -3,6 +3,7 @@
 mod cluster;
 mod disk;
 mod hub;
+mod line;
 mod suite;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -62,12 +63,13 @@ async fn start(
     n: u8,
     hub: &hub::Hub,
     snapshots: SnapshotPolicy,
+    timing: Timing,
     tasks: &Tasks,
 ) -> Result<Raft, ClusterError> {
     let settings = Settings {
         node: node(n),
         link: Arc::new(hub.link(peer(n))),
-        timing: Timing::LAN,
+        timing,
         snapshots,
         authorise: Arc::new(masters(9, n)),
     };

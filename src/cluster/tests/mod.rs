@@ -1,4 +1,7 @@
-//! Whole members on loopback: founding, joining, refusals, tasks by gossip, leases.
+//! Whole members on loopback: founding, joining, refusals, tasks by gossip, leases, the death of a leader.
+
+mod deaths;
+mod gossip;
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +25,17 @@ use crate::{
 
 const GUARD: Duration = Duration::from_secs(60);
 
-#[derive(Default)]
+/// A data side that counts attempts, which end when the gate is open.
 struct Counting {
     runs: AtomicUsize,
     confirmed: AtomicUsize,
+    gate: watch::Sender<bool>,
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        Counting { runs: AtomicUsize::new(0), confirmed: AtomicUsize::new(0), gate: watch::Sender::new(true) }
+    }
 }
 
 impl DataPlane for Counting {
@@ -43,7 +53,11 @@ impl DataPlane for Counting {
 
     fn start(&self, _: Assignment) -> BoxFuture<'static, TaskOutcome> {
         self.runs.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async { Outcome::Success { result: None, bytes: 0 } })
+        let mut gate = self.gate.subscribe();
+        Box::pin(async move {
+            let _ = gate.wait_for(|open| *open).await;
+            Outcome::Success { result: None, bytes: 0 }
+        })
     }
 
     fn confirmed(&self, _: TaskId, _: Fence, _: Option<Cid>) -> BoxFuture<'static, ()> {
@@ -101,57 +115,27 @@ impl Node {
     }
 }
 
-/// Asks until the status is as wanted.
-async fn until(node: &Node, what: &str, wanted: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
+/// Asks until there is an answer.
+async fn poll<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut pause = tokio::time::interval(Duration::from_millis(50));
     let asking = async {
         loop {
-            if let Ok(status) = node.cluster.status().await
-                && wanted(&status)
-            {
-                return status;
+            if let Some(answer) = ask().await {
+                return answer;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            pause.tick().await;
         }
     };
     tokio::time::timeout(GUARD, asking).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_sent_by_gossip_runs_once_and_both_receipts_verify() {
-    let master = Node::start().await;
-    let founded = master.cluster.init().await.unwrap();
-    assert_eq!(founded.leader, Some(master.net.local_peer()));
-    assert!(matches!(master.cluster.init().await, Err(ClusterError::AlreadyMember { .. })));
-    let worker = Node::joined(&master, Role::Worker).await;
-    let leecher = Node::joined(&master, Role::Leecher).await;
-    let status = until(&leecher, "two members", |s| s.members.len() == 2).await;
-    assert_eq!((status.me.role, status.me.node), (Role::Leecher, None));
-    assert!(status.members[0].voter && status.members[0].role == Role::Master);
-    assert!(matches!(leecher.cluster.token_create(Role::Worker, GUARD).await, Err(ClusterError::NeedsMaster { .. })));
+/// Asks until the status is as wanted.
+async fn until(node: &Node, what: &str, wanted: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
+    poll(what, async || node.cluster.status().await.ok().filter(|status| wanted(status))).await
+}
 
-    let ctx = leecher.cluster.ctx().unwrap();
-    let signed = tasks::submit::sign(&ctx, "noop", None, BTreeMap::new(), GUARD).unwrap();
-    let first = leecher.cluster.submit_signed(signed.clone(), Via::Gossip, GUARD).await.unwrap();
-    first.accepted.verify(&founded.cluster, time::unix_ms()).unwrap();
-    let outcome = leecher.cluster.wait_outcome(first.id, GUARD).await.unwrap();
-    outcome.verify(&founded.cluster, time::unix_ms()).unwrap();
-    let ReceiptBody::Outcome { state, worker: ran, .. } = &outcome.body else { panic!("{outcome:?}") };
-    assert_eq!((*state, *ran), (TaskState::Completed, Some(worker.net.local_peer())));
-    for _ in 0..3 {
-        for (node, via) in [(&leecher, Via::Gossip), (&worker, Via::Direct), (&master, Via::Gossip)] {
-            let again = node.cluster.submit_signed(signed.clone(), via, GUARD).await.unwrap();
-            assert_eq!(again.id, first.id);
-        }
-    }
-    let record = leecher.cluster.task(first.id).await.unwrap();
-    assert_eq!((record.attempts, record.state), (1, TaskState::Completed));
-    assert_eq!(worker.data.runs.load(Ordering::SeqCst), 1);
-    assert!(matches!(leecher.cluster.task(TaskId([7; 32])).await, Err(ClusterError::NoTask { .. })));
-    let direct = worker.cluster.submit("noop", None, BTreeMap::new(), Via::Direct, GUARD).await.unwrap();
-    worker.cluster.wait_outcome(direct.id, GUARD).await.unwrap();
-    for node in [leecher, worker, master] {
-        node.stop().await;
-    }
+fn voters(status: &ClusterStatus) -> usize {
+    status.members.iter().filter(|m| m.voter).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -196,7 +180,6 @@ async fn three_masters_vote_and_a_restarted_one_is_found_at_its_new_address() {
     first.cluster.init().await.unwrap();
     let second = Node::joined(&first, Role::Master).await;
     let third = Node::joined(&second, Role::Master).await;
-    let voters = |s: &ClusterStatus| s.members.iter().filter(|m| m.voter).count();
     until(&first, "three voters", |s| voters(s) == 3).await;
     until(&third, "the newcomer knows", |s| voters(s) == 3).await;
     // Any master forwards to the leader.
@@ -212,6 +195,23 @@ async fn three_masters_vote_and_a_restarted_one_is_found_at_its_new_address() {
     until(&first, "the new address", knows).await;
     until(&worker, "the new address at a worker", knows).await;
     for node in [worker, third, second, first] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timers_are_chosen_at_the_founding_and_taken_over_for_good() {
+    let first = Node::start().await;
+    first.cluster.init_with(Timing::WAN).await.unwrap();
+    let second = Node::joined(&first, Role::Master).await;
+    // The newcomer passes them on as well, and keeps them over a restart, whatever its own options say.
+    let second = Node::start_in(second.stop().await).await;
+    until(&second, "the leader has found it again", |s| s.leader.is_some()).await;
+    let third = Node::joined(&second, Role::Master).await;
+    for node in [&first, &second, &third] {
+        assert_eq!(node.cluster.raft().unwrap().timing(), Timing::WAN);
+    }
+    for node in [third, second, first] {
         node.stop().await;
     }
 }

@@ -1,0 +1,74 @@
+//! Sans-IO: what the cluster's services count, for `/metrics`.
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+type Pair = (&'static str, &'static str);
+
+/// The topic of specs, as a label.
+pub const TASKS: &str = "tasks";
+/// The topic of receipts, as a label.
+pub const RECEIPTS: &str = "receipts";
+
+/// A verdict on a message of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Good: used and passed on.
+    Accepted,
+    /// Forged, foreign, expired or malformed: refused.
+    Rejected,
+    /// Too many of its publisher: not passed on, without blame.
+    Ignored,
+}
+
+impl Verdict {
+    fn label(self) -> &'static str {
+        match self {
+            Verdict::Accepted => "accepted",
+            Verdict::Rejected => "rejected",
+            Verdict::Ignored => "ignored",
+        }
+    }
+}
+
+/// The counters. Cheap to clone; clones are the same counters.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    messages: Family<[Pair; 2], Counter>,
+    calls: Family<[Pair; 1], Counter>,
+}
+
+impl Counts {
+    /// Counters at zero, shown in `registry`.
+    pub fn new(registry: &mut Registry) -> Self {
+        let counts = Counts::default();
+        let messages = counts.messages.clone();
+        registry.register("cluster_messages", "Messages of the cluster's topics by verdict", messages);
+        registry.register("cluster_calls", "Calls of other nodes by kind", counts.calls.clone());
+        counts
+    }
+
+    /// A message of `topic` was judged.
+    pub fn judged(&self, topic: &'static str, verdict: Verdict) {
+        self.messages.get_or_create(&[("topic", topic), ("verdict", verdict.label())]).inc();
+    }
+
+    /// A call of `kind` came.
+    pub fn called(&self, kind: &'static str) {
+        self.calls.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// Messages of `topic` with this verdict so far.
+    #[cfg(test)]
+    pub fn messages(&self, topic: &'static str, verdict: Verdict) -> u64 {
+        self.messages.get_or_create(&[("topic", topic), ("verdict", verdict.label())]).get()
+    }
+
+    /// Calls of `kind` so far.
+    #[cfg(test)]
+    pub fn calls(&self, kind: &'static str) -> u64 {
+        self.calls.get_or_create(&[("kind", kind)]).get()
+    }
+}
