@@ -25,16 +25,16 @@ pub struct AddArgs {
     /// Files and folders; - is standard input
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Folders with all below them
+    /// Add folders too, with all below them
     #[arg(short, long)]
     pub recursive: bool,
-    /// Files whose names begin with a dot too
+    /// Add files whose names begin with a dot too
     #[arg(short = 'H', long)]
     pub hidden: bool,
     /// Print the CIDs alone
     #[arg(short, long)]
     pub quiet: bool,
-    /// Do not pin
+    /// Do not pin what is added
     #[arg(long)]
     pub no_pin: bool,
     /// The CIDs' version

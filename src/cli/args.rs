@@ -22,6 +22,8 @@ use crate::config::duration;
   ipfs-kit daemon                    be a peer; makes ~/.ipfs_kit when it is missing
   ipfs-kit add -r photos             add a folder; prints its CID
   ipfs-kit get CID -o photos-copy    fetch it on another machine
+  ipfs-kit cluster init              make the running daemon a cluster's first master
+  ipfs-kit task submit word-count CID --wait
 
 Every verb explains itself: ipfs-kit VERB --help")]
 pub struct Cli {

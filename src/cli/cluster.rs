@@ -17,6 +17,11 @@ use crate::{
 
 /// Founds a cluster, shows it, and lets others in.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipfs-kit cluster init                          on the first machine, where 'ipfs-kit daemon' runs
+  ipfs-kit cluster token create --role worker    prints TOKEN
+  ipfs-kit daemon --join ADDR --token TOKEN      on the machine that is to join
+  ipfs-kit cluster status                        on any of them")]
 pub struct ClusterArgs {
     #[command(subcommand)]
     pub verb: ClusterVerb,
@@ -52,6 +57,8 @@ Examples:
   ipfs-kit cluster peers")]
     Peers,
     /// Let others in
+    #[command(after_help = "Examples:
+  ipfs-kit cluster token create --role worker")]
     Token {
         #[command(subcommand)]
         verb: TokenVerb,

@@ -10,6 +10,8 @@ use super::{
 
 /// Asks the DHT.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipfs-kit routing findprovs CID")]
 pub struct RoutingArgs {
     #[command(subcommand)]
     pub verb: RoutingVerb,

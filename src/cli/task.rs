@@ -15,6 +15,9 @@ use crate::http::{
 
 /// Submits tasks to the cluster and reads their results.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipfs-kit task submit word-count CID --wait     prints the task's ID and its result's CID
+  ipfs-kit task result ID                        writes the result")]
 pub struct TaskArgs {
     #[command(subcommand)]
     pub verb: TaskVerb,
@@ -32,7 +35,7 @@ Examples:
   ipfs-kit task submit word-count CID --wait
   ipfs-kit task submit noop --direct")]
     Submit {
-        /// The kind of task
+        /// The kind of task: noop or word-count
         kind: String,
         /// The CID it works on
         #[arg(value_name = "CID")]

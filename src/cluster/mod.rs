@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -186,6 +187,14 @@ impl Cluster {
     pub fn membership(&self) -> Option<Membership> {
         let ctx = self.ctx().ok()?;
         Some(Membership { cluster: ctx.cluster, role: ctx.role, certificate: ctx.certificate() })
+    }
+
+    /// The role that a membership kept in the repo at `dir` gives this node, before anything runs; `None` without one.
+    ///
+    /// # Errors
+    /// [`ClusterError::Membership`] when the file is damaged.
+    pub fn role_on_disk(dir: &Path) -> Result<Option<Role>, ClusterError> {
+        Ok(trust::load(dir)?.map(|file| file.role))
     }
 
     /// Tells when this node's role changes.

@@ -152,11 +152,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(load(dir.path()).unwrap(), None);
         assert!(load_key(dir.path()).unwrap().is_none());
+        assert_eq!(crate::cluster::Cluster::role_on_disk(dir.path()).unwrap(), None);
         let (key, file) = sample();
         save_key(dir.path(), &key).unwrap();
         save(dir.path(), &file).unwrap();
         save(dir.path(), &file).unwrap();
         assert_eq!(load(dir.path()).unwrap(), Some(file));
+        assert_eq!(crate::cluster::Cluster::role_on_disk(dir.path()).unwrap(), Some(Role::Worker));
         assert_eq!(load_key(dir.path()).unwrap().unwrap().id(), key.id());
         for path in [member_path(dir.path()), key_path(dir.path())] {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);

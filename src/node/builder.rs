@@ -134,7 +134,7 @@ async fn listen(config: &Config, repo: &Repo, tasks: &Tasks, notices: &mut Vec<S
     options.agent_version = config::agent_version();
     options.kad_protocol = config.kad_protocol()?;
     // Leechers ask the DHT and do not carry it.
-    options.kad_server = config.join.as_ref().and_then(role).is_none_or(|role| role != Role::Leecher);
+    options.kad_server = role(Cluster::role_on_disk(repo.dir())?, config.join.as_ref()) != Some(Role::Leecher);
     let (first, fallback) = config.listen();
     options.listen = first;
     let records = Arc::new(Records::new(repo.soft().clone()));
@@ -151,7 +151,27 @@ async fn listen(config: &Config, repo: &Repo, tasks: &Tasks, notices: &mut Vec<S
     }
 }
 
-/// What a node that joins is to be; `None` when the token cannot be read.
-fn role(join: &Join) -> Option<Role> {
-    join.role.or_else(|| join.token.parse::<Token>().ok().map(|token| token.role))
+/// What a node will be: the role of the membership it has, else that of the one it asks for; `None` for a plain peer or
+/// a token that cannot be read.
+fn role(member: Option<Role>, join: Option<&Join>) -> Option<Role> {
+    let asked = || {
+        let join = join?;
+        join.role.or_else(|| join.token.trim().parse::<Token>().ok().map(|token| token.role))
+    };
+    member.or_else(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_membership_outweighs_what_is_asked_for() {
+        let join = |role| Join { addresses: Vec::new(), token: "no token".into(), role };
+        assert_eq!(role(None, None), None);
+        assert_eq!(role(None, Some(&join(None))), None);
+        assert_eq!(role(None, Some(&join(Some(Role::Leecher)))), Some(Role::Leecher));
+        assert_eq!(role(Some(Role::Leecher), None), Some(Role::Leecher));
+        assert_eq!(role(Some(Role::Worker), Some(&join(Some(Role::Leecher)))), Some(Role::Worker));
+    }
 }

@@ -121,8 +121,11 @@ impl Node {
 
     /// Stops everything; false when it did not end within four seconds.
     pub async fn stop(&self) -> bool {
+        let began = crate::base::time::now();
         let ended = self.inner.tasks.shutdown(STOP_LIMIT).await;
+        tracing::debug!(ended, after = ?began.elapsed(), "the services have ended");
         self.inner.repo.close().await;
+        tracing::debug!(after = ?began.elapsed(), "the repo is flushed");
         ended
     }
 }

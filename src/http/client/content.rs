@@ -79,7 +79,8 @@ impl Client {
                     root = event.hash;
                 }
             }
-            root.ok_or_else(|| ClientError::Malformed { reason: "it named no CID".into() })
+            let early = "the daemon ended before it named the CID; it may have been stopped";
+            root.ok_or_else(|| ClientError::Broken { reason: early.into() })
         };
         tokio::pin!(sending);
         let mut watching = true;

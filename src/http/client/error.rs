@@ -34,7 +34,7 @@ pub enum ClientError {
         what: &'static str,
     },
     /// The connection broke in the middle.
-    #[error("the connection to the daemon broke: {reason}")]
+    #[error("the connection to the daemon broke: {reason}; see whether it still runs, then ask again")]
     Broken {
         /// What the system says.
         reason: String,
