@@ -45,7 +45,8 @@ fn fails(repo: &Path, args: &[&str]) -> String {
 }
 
 /// One raw HTTP request; gives the status, the head and the body.
-fn http(daemon: &Daemon, request: &str, headers: &[(&str, &str)], body: &str) -> (u16, String, String) {
+fn http(daemon: &Daemon, request: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> (u16, String, String) {
+    let body = body.as_ref();
     let parts: Vec<&str> = daemon.api.split('/').collect();
     let host = format!("{}:{}", parts[2], parts[4]);
     let mut stream = TcpStream::connect(&host).unwrap();
@@ -56,13 +57,25 @@ fn http(daemon: &Daemon, request: &str, headers: &[(&str, &str)], body: &str) ->
     for (name, value) in headers {
         text.push_str(&format!("{name}: {}\r\n", value.replace("{host}", &host)));
     }
-    stream.write_all(format!("{text}\r\n{body}").as_bytes()).unwrap();
+    // What is refused may be answered, and the connection closed, before all of it is sent.
+    let _ = stream.write_all(format!("{text}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
+    let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_lowercase(), body.to_owned())
 }
+
+/// A form with one part, to be sent as `FORM`.
+fn form(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "--xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
+    );
+    [head.as_bytes(), bytes, b"\r\n--xyz--\r\n"].concat()
+}
+
+const FORM: (&str, &str) = ("Content-Type", "multipart/form-data; boundary=xyz");
 
 fn write(at: &Path, bytes: impl AsRef<[u8]>) -> String {
     std::fs::write(at, bytes).unwrap();
@@ -245,9 +258,14 @@ fn two_daemons_exchange_content() {
     assert_eq!(two.ok(&["cat", &cid]), std::fs::read(&big).unwrap());
     assert_eq!(two.json(&["pin", &cid])["cid"], cid.as_str());
 
-    // What nobody has ends with the reason, in time.
-    let text = two.fails(&["cat", ABSENT, "--timeout", "1s"]);
-    assert!(text.contains(ABSENT), "{text}");
+    // What nobody has ends with the reason: whom it was asked of, and for how long.
+    let out = folder.path().join("out");
+    for args in [&["cat", ABSENT][..], &["get", ABSENT, "-o", out.to_str().unwrap()], &["pin", ABSENT]] {
+        let text = two.fails(&[args, &["--timeout", "1s"]].concat());
+        assert!(text.contains(ABSENT) && text.contains("asked 1 connected peers"), "{text}");
+        assert!(text.contains("1 said they do not have it") && text.contains("within 1 s"), "{text}");
+    }
+    assert!(!out.exists());
     let wrong = format!("{}/p2p/{}", two.swarm[0], one.peer);
     let stranger = Daemon::start(&folder.path().join("three"), &start);
     stranger.fails(&["connect", &wrong]);
@@ -282,15 +300,8 @@ fn foreign_pages_and_names_are_refused() {
 fn the_rpc_answers_in_kubos_shapes() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&folder.path().join("repo"), &Start::default());
-    let form = |boundary: &str, name: &str, bytes: &str| {
-        format!(
-            "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
-             Content-Type: application/octet-stream\r\n\r\n{bytes}\r\n--{boundary}--\r\n"
-        )
-    };
-    let multipart = ("Content-Type", "multipart/form-data; boundary=xyz");
     let (status, head, body) =
-        http(&daemon, "POST /api/v0/add?progress=true", &[multipart], &form("xyz", "hello.txt", "hello world\n"));
+        http(&daemon, "POST /api/v0/add?progress=true", &[FORM], form("hello.txt", b"hello world\n"));
     assert_eq!(status, 200, "{body}");
     assert!(head.contains("x-chunked-output: 1") && head.contains("application/json"), "{head}");
     assert!(body.contains(&format!(r#"{{"Name":"hello.txt","Hash":"{HELLO}","Size":"20"}}"#)), "{body}");
@@ -319,13 +330,33 @@ fn the_rpc_answers_in_kubos_shapes() {
     assert_eq!(value(&format!("POST /api/v0/pin/add?arg={HELLO}"))["Pins"][0], HELLO);
     assert!(value("POST /api/v0/swarm/peers").get("Peers").is_some());
 
-    let (_, _, body) = http(&daemon, "POST /api/v0/block/put", &[multipart], &form("xyz", "", "hello world"));
+    let (_, _, body) = http(&daemon, "POST /api/v0/block/put", &[FORM], form("", b"hello world"));
     let put: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(put["Key"], "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e");
     assert_eq!(put["Size"], 11);
     let (status, _, body) =
         http(&daemon, &format!("POST /api/v0/block/get?arg={}", put["Key"].as_str().unwrap()), &[], "");
     assert!(status == 200 && body.contains("hello world"), "{body}");
+
+    let tree = folder.path().join("tree");
+    std::fs::create_dir_all(tree.join("inner")).unwrap();
+    write(&tree.join("hello.txt"), "hello world\n");
+    std::os::unix::fs::symlink("hello.txt", tree.join("link")).unwrap();
+    let cid = daemon.json(&["add", "-r", tree.to_str().unwrap()])["cid"].as_str().unwrap().to_owned();
+    let ls = value(&format!("POST /api/v0/ls?arg={cid}"));
+    let object = &ls["Objects"][0];
+    assert_eq!((&object["Hash"], ls["Objects"].as_array().unwrap().len()), (&cid.as_str().into(), 1), "{ls}");
+    // The numbers are UnixFS's: 1 is a directory, 2 a file, 4 a symbolic link.
+    for (link, (name, size, kind)) in
+        object["Links"].as_array().unwrap().iter().zip([("hello.txt", 12, 2), ("inner", 0, 1), ("link", 9, 4)])
+    {
+        assert_eq!((&link["Name"], &link["Type"]), (&name.into(), &kind.into()), "{ls}");
+        assert!(link["Hash"].is_string() && link["Target"].is_string(), "{ls}");
+        if kind == 2 {
+            assert_eq!((&link["Size"], &link["Hash"]), (&size.into(), &HELLO.into()), "{ls}");
+        }
+    }
+    assert_eq!(object["Links"].as_array().unwrap().len(), 3, "{ls}");
 
     for (path, expected, words) in [
         ("POST /api/v0/cat", 400, "required"),
@@ -387,4 +418,197 @@ fn a_cluster_of_one_answers_in_its_shapes() {
     let daemon = Daemon::start(&daemon.stop(), &Start { namespace: "one", ..Start::default() });
     assert_eq!(daemon.peer, peer);
     daemon.status_when("it leads itself again", |s| s["leader"] == peer.as_str());
+}
+
+/// A file system without room: every file may grow to `kib` KiB.
+fn cramped(repo: &Path, kib: u32, args: &[&str]) -> Output {
+    let mut shell = std::process::Command::new("sh");
+    // Without the trap the signal would end the process; with it writing fails, as on a full disk.
+    shell.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", kib * 2)).arg("sh");
+    shell.arg(env!("CARGO_BIN_EXE_ipfs-kit")).arg("--repo").arg(repo).args(args);
+    shell.env_remove("IPFS_KIT_PATH").env_remove("IPFS_KIT_API_URL").output().unwrap()
+}
+
+#[test]
+fn without_room_nothing_is_acknowledged_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let repo = folder.path().join("repo");
+    json(&repo, &["init"]);
+    let hello = write(&folder.path().join("hello"), "hello world\n");
+    assert_eq!(json(&repo, &["add", &hello])["cid"], HELLO);
+    let big = write(&folder.path().join("big"), vec![7u8; 1 << 20].repeat(24));
+    let room = std::fs::metadata(repo.join("repo.redb")).unwrap().len() / 1024 + 4096;
+    // Different pieces, else they would be stored once.
+    let mut bytes = std::fs::read(&big).unwrap();
+    bytes.chunks_mut(1024).enumerate().for_each(|(n, chunk)| chunk[..8].copy_from_slice(&n.to_le_bytes()));
+    write(&folder.path().join("big"), bytes);
+    let out = cramped(&repo, room as u32, &["add", &big]);
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{text}");
+    assert!(out.stdout.is_empty() && text.starts_with("error: ") && text.contains("storing"), "{text}");
+    // What was there before is there, and with room it works again.
+    assert_eq!(ok(&repo, &["cat", HELLO]), "hello world\n");
+    let cid = json(&repo, &["add", &big])["cid"].as_str().unwrap().to_owned();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let out = binary().arg("--repo").arg(&repo).args(["cat", &cid]).stdout(full).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(1) && text.contains("standard output"), "{text}");
+    // Getting it into a place without room leaves no half file under its name.
+    let target = folder.path().join("target");
+    let out = cramped(&repo, room as u32, &["get", &cid, "-o", target.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(1) && text.contains("target"), "{text}");
+    assert!(!target.exists());
+}
+
+#[test]
+fn a_daemon_sheds_garbage_and_what_is_too_large() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&folder.path().join("repo"), &Start { namespace: "shed", ..Start::default() });
+    // A block over the limit, and a request's body over the limit.
+    let (status, _, body) = http(&daemon, "POST /api/v0/block/put", &[FORM], form("", &vec![1; (2 << 20) + 1]));
+    assert!(status == 400 || status == 500, "{status} {body}");
+    assert!(body.contains(r#""Type":"error""#), "{body}");
+    let json = ("Content-Type", "application/json");
+    let long = format!(r#"{{"kind":"{}"}}"#, "x".repeat(300 * 1024));
+    let (status, _, body) = http(&daemon, "POST /api/v1/tasks", &[json], long);
+    assert!(status == 400 && body.contains("limit"), "{status} {body}");
+    for text in ["", "{", "[]", r#"{"kind":7}"#] {
+        let (status, _, body) = http(&daemon, "POST /api/v1/tasks", &[json], text);
+        assert!(status == 400 && body.contains(r#""Type":"error""#), "{text}: {status} {body}");
+    }
+    let (status, _, body) = http(&daemon, "POST /api/v0/add", &[FORM], "--xyz\r\nno form");
+    assert!(status == 400 && body.contains("form"), "{status} {body}");
+    // Garbage instead of a handshake and instead of HTTP; the daemon goes on.
+    let place = |address: &str| {
+        let parts: Vec<&str> = address.split('/').collect();
+        format!("{}:{}", parts[2], parts[4])
+    };
+    for address in [place(&daemon.swarm[0]), place(&daemon.api)] {
+        for garbage in [&[0xff; 4096][..], b"\x13/multistream/1.0.0\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b""] {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            let _ = stream.write_all(garbage);
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    }
+    // The swarm's port is taken, and so is the API's by someone who is no daemon.
+    let other = folder.path().join("other");
+    let text = fails(&other, &["daemon", "--api", "127.0.0.1:0", "--swarm", &daemon.swarm[0]]);
+    assert!(text.contains("cannot listen") && text.contains("choose another"), "{text}");
+    let text = fails(&folder.path().join("x"), &["--api-url", &place(&daemon.swarm[0]), "id", "--timeout", "3s"]);
+    assert!(text.starts_with("error: "), "{text}");
+    let long = "Q".repeat(100_000);
+    assert!(daemon.fails(&["cat", &long]).starts_with("error: "));
+    assert_eq!(daemon.json(&["id"])["id"], daemon.peer.as_str());
+    daemon.stop();
+}
+
+#[test]
+fn get_writes_nothing_outside_its_output_whatever_the_blocks_say() {
+    use ipfs_kit::dag::{pb::PbLink, pb::PbNode, unixfs, unixfs::UnixFs};
+
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&folder.path().join("repo"), &Start { namespace: "hostile", ..Start::default() });
+    let put = |kind: unixfs::Kind, data: Option<&[u8]>, links: &[(&str, &str)]| {
+        let mut node = UnixFs::new(kind);
+        node.data = data.map(|d| d.to_vec().into());
+        node.filesize = data.map(|d| d.len() as u64);
+        let links = links.iter().map(|(name, cid)| PbLink {
+            cid: ipfs_kit::base::cid::parse(cid).unwrap(),
+            name: name.as_bytes().to_vec(),
+            tsize: 1,
+        });
+        let node = PbNode { links: links.collect(), data: Some(node.encode().into()) };
+        let (status, _, body) =
+            http(&daemon, "POST /api/v0/block/put?cid-codec=dag-pb", &[FORM], form("", &node.encode()));
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()["Key"].as_str().unwrap().to_owned()
+    };
+    let safe = folder.path().join("safe");
+    std::fs::create_dir_all(safe.join("a")).unwrap();
+    let kept = write(&safe.join("kept"), "untouched");
+    let evil = put(unixfs::Kind::File, Some(b"evil"), &[]);
+    let inner = put(unixfs::Kind::Directory, None, &[("kept", &evil), ("new", &evil)]);
+    let to_safe = put(unixfs::Kind::Symlink, Some(safe.to_str().unwrap().as_bytes()), &[]);
+    let to_file = put(unixfs::Kind::Symlink, Some(kept.as_bytes()), &[]);
+    let up = put(unixfs::Kind::Symlink, Some(b".."), &[]);
+    let absolute = format!("{}/new", safe.display());
+    let roots: Vec<Vec<(&str, &str)>> = vec![
+        vec![("../kept", &evil)],
+        vec![("../new", &evil)],
+        vec![("..", &inner)],
+        vec![(".", &inner)],
+        vec![(&absolute, &evil)],
+        vec![("sub/../../new", &evil)],
+        vec![("", &inner)],
+        vec![("new\0", &evil)],
+        vec![("x", &to_safe), ("x", &inner)],
+        vec![("x", &to_file), ("x", &evil)],
+        vec![("x", &up), ("x", &inner)],
+    ];
+    for links in roots {
+        let cid = put(unixfs::Kind::Directory, None, &links);
+        let out = safe.join("a/out");
+        let _ = daemon.run(&["get", &cid, "-o", out.to_str().unwrap()]);
+        let names = |at: &Path| -> Vec<String> {
+            let mut names: Vec<_> =
+                std::fs::read_dir(at).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&safe), ["a", "kept"], "{links:?}");
+        assert!(names(&safe.join("a")).iter().all(|n| n == "out"), "{links:?}: {:?}", names(&safe.join("a")));
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), "untouched", "{links:?}");
+        let _ = std::fs::remove_dir_all(&out).or_else(|_| std::fs::remove_file(&out));
+    }
+    // The same blocks through the symlink that a first `get` left behind.
+    let trap = put(unixfs::Kind::Directory, None, &[("x", &to_safe)]);
+    let out = safe.join("a/out");
+    daemon.ok(&["get", &trap, "-o", out.to_str().unwrap()]);
+    let through = put(unixfs::Kind::Directory, None, &[("x", &inner)]);
+    daemon.fails(&["get", &through, "-o", out.to_str().unwrap()]);
+    assert!(!safe.join("new").exists());
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "untouched");
+}
+
+#[test]
+fn the_first_example_prints_what_it_says() {
+    // Built beside the tests by `cargo test`.
+    let example = Path::new(env!("CARGO_BIN_EXE_ipfs-kit")).parent().unwrap().join("examples/01_add_and_cat");
+    if !example.exists() {
+        eprintln!("LOUD: {} is not built, so it is not run; 'cargo test' builds it", example.display());
+        return;
+    }
+    let out = std::process::Command::new(example).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{said}\n{}", String::from_utf8_lossy(&out.stderr));
+    for words in
+        ["this node is 12D3Koo", "it listens on /ip4/127.0.0.1/tcp/", "read back: hello from inside a program\n"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(said.contains("added Qm") && said.contains("(28 bytes in 1 block)"), "{said}");
+    assert!(said.contains(&format!("its version is {}", env!("CARGO_PKG_VERSION"))), "{said}");
+}
+
+#[test]
+fn a_stopping_daemon_waits_for_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&folder.path().join("repo"), &Start { namespace: "stop", ..Start::default() });
+    let mut waiting = binary();
+    waiting.args(["--api-url", &daemon.api, "cat", ABSENT, "--timeout", "0"]);
+    let waiting = waiting.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // A connection that never finishes its request does not hold the daemon up either.
+    let parts: Vec<&str> = daemon.api.split('/').collect();
+    let mut half = TcpStream::connect(format!("{}:{}", parts[2], parts[4])).unwrap();
+    half.write_all(b"POST /api/v0/id HTTP/1.1\r\nHost").unwrap();
+    eventually("the wish is on its way", || {
+        let (_, _, body) = http(&daemon, "GET /metrics", &[], "");
+        body.contains("ipfs_kit_bitswap_wants 1").then_some(())
+    });
+    daemon.stop();
+    let out = waiting.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(1) && text.contains("stopping"), "{text}");
 }

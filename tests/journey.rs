@@ -223,6 +223,126 @@ fn a_join_that_cannot_work_says_why() {
 }
 
 #[test]
+fn masters_killed_all_at_once_come_back_with_everything() {
+    let mut cluster = Cluster::start(3, 1);
+    let done = cluster.leecher.json(&["task", "submit", "noop", "--wait"]);
+    assert_eq!(done["state"], "completed", "{done}");
+    let done = cluster.masters[0].json(&["task", "status", done["id"].as_str().unwrap()]);
+    let before = cluster.masters[0].json(&["cluster", "status"]);
+    // Nobody runs it now, so it is accepted and waits.
+    let worker = cluster.workers.remove(0).kill();
+    let waiting = cluster.leecher.json(&["task", "submit", "noop"])["id"].as_str().unwrap().to_owned();
+
+    let places: Vec<String> = cluster.masters.iter().map(|m| m.swarm[0].clone()).collect();
+    for master in &cluster.masters {
+        master.signal(Signal::KILL);
+    }
+    let repos: Vec<_> = cluster.masters.drain(..).map(Daemon::kill).collect();
+    for (repo, place) in repos.iter().zip(&places) {
+        let start = Start { namespace: &cluster.namespace, swarm: place, ..Start::default() };
+        cluster.masters.push(Daemon::start(repo, &start));
+    }
+    let ids = |s: &Value, role: &str| -> std::collections::BTreeSet<String> {
+        with_role(s, role).iter().map(|m| format!("{} {} {}", m["peer"], m["node"], m["voter"])).collect()
+    };
+    for master in &cluster.masters {
+        let after = master.status_when("a leader, and every master alive", |s| {
+            s["leader"].is_string() && with_role(s, "master").iter().all(|m| m["state"] == "alive")
+        });
+        assert_eq!((ids(&after, "master"), ids(&after, "worker")), (ids(&before, "master"), ids(&before, "worker")));
+        assert!(after["term"].as_u64() >= before["term"].as_u64(), "{after}");
+        assert_eq!(master.json(&["task", "status", done["id"].as_str().unwrap()]), done);
+        assert_eq!(master.json(&["task", "status", &waiting])["id"], waiting.as_str());
+    }
+    // The worker and the leecher find them again, and what waited is done.
+    cluster.workers.push(cluster.restart(&worker));
+    eventually("the task that waited is done", || {
+        let task = cluster.masters[0].json(&["task", "status", &waiting]);
+        (task["state"] == "completed").then_some(())
+    });
+    let task = cluster.leecher.json(&["task", "submit", "noop", "--wait"]);
+    assert_eq!(task["state"], "completed", "{task}");
+
+    // A leecher that is started again is still none of those who carry the DHT.
+    let carries = |daemon: &Daemon| daemon.json(&["id"])["protocols"].to_string().contains("/kad/");
+    assert!(carries(&cluster.workers[0]) && !carries(&cluster.leecher));
+    let leecher = cluster.leecher.stop();
+    let leecher = Daemon::start(&leecher, &Start { namespace: &cluster.namespace, ..Start::default() });
+    assert!(!carries(&leecher));
+    assert_eq!(leecher.json(&["cluster", "status"])["me"]["role"], "leecher");
+}
+
+#[test]
+fn what_a_restarted_daemon_holds_is_found_at_its_new_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start { namespace: "roots", ..Start::default() };
+    let between = Daemon::start(&folder.path().join("c"), &start);
+    let holder = Daemon::start(&folder.path().join("a"), &start);
+    // Nobody hears of it the first time: the holder is connected to no one.
+    let text = folder.path().join("text");
+    std::fs::write(&text, "announced again\n".repeat(40_000)).unwrap();
+    let cid = holder.json(&["add", text.to_str().unwrap()])["cid"].as_str().unwrap().to_owned();
+    let (peer, old) = (holder.peer.clone(), holder.swarm[0].clone());
+    let repo = holder.stop();
+
+    let seeker = Daemon::start(&folder.path().join("b"), &start);
+    seeker.json(&["connect", &between.address()]);
+    let holder = Daemon::start(&repo, &start);
+    assert!(holder.peer == peer && holder.swarm[0] != old);
+    holder.json(&["connect", &between.address()]);
+    let ask = || -> Option<Value> {
+        let out = seeker.run(&["routing", "findprovs", &cid, "-n", "1", "--timeout", "3s", "--format", "json"]);
+        let found: Value = serde_json::from_slice(&out.stdout).ok()?;
+        Some(found["providers"][0].clone())
+    };
+    let record = eventually("the announced record is found", || {
+        assert_eq!(ask()?["id"], peer.as_str());
+        // The holder names itself, too; while it is stopped it is the announced record that is found.
+        holder.signal(Signal::STOP);
+        let record = ask();
+        holder.signal(Signal::CONT);
+        record.filter(|r| r["from"] == between.peer.as_str())
+    });
+    assert_eq!(record["id"], peer.as_str(), "{record}");
+    assert!(record["addresses"].to_string().contains(&holder.swarm[0]), "{record}");
+    assert_eq!(seeker.ok(&["cat", &cid]), std::fs::read(&text).unwrap());
+}
+
+/// Processes whose command line names the folder.
+fn processes(folder: &Path) -> Vec<String> {
+    let name = folder.to_str().unwrap();
+    let read = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
+    let lines = std::fs::read_dir("/proc").unwrap().filter_map(|e| read(e.ok()?));
+    lines.map(|l| String::from_utf8_lossy(&l).replace('\0', " ")).filter(|l| l.contains(name)).collect()
+}
+
+#[test]
+fn a_demo_told_to_stop_leaves_no_process_and_no_folder() {
+    // In the middle of a step by SIGTERM, and at the invitation by Ctrl-C.
+    for (signal, moment, code) in [(Signal::TERM, "4. ", 1), (Signal::INT, "The cluster lives until Ctrl-C", 0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("input.txt");
+        std::fs::write(&input, "three words here\n").unwrap();
+        let temporary = folder.path().join("temporary");
+        std::fs::create_dir(&temporary).unwrap();
+        let mut demo = binary();
+        demo.env("TMPDIR", &temporary).arg("demo").arg(&input).stdout(std::process::Stdio::piped());
+        let mut demo = demo.spawn().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(demo.stdout.take().unwrap()));
+        assert!(lines.any(|l| l.is_ok_and(|l| l.starts_with(moment))), "the demo comes to {moment}");
+        assert!(processes(&temporary).len() >= 5);
+        let pid = rustix::process::Pid::from_raw(demo.id() as i32).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        let said: Vec<String> = lines.map_while(Result::ok).collect();
+        assert_eq!(demo.wait().unwrap().code(), Some(code), "{said:?}");
+        assert!(said.iter().any(|l| l.contains("Removing the cluster")), "{said:?}");
+        assert_eq!(processes(&temporary), Vec::<String>::new());
+        let left: Vec<_> = std::fs::read_dir(&temporary).unwrap().collect();
+        assert!(left.is_empty(), "the demo left {left:?}");
+    }
+}
+
+#[test]
 fn the_demo_ends_well_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let input = tempfile::tempdir().unwrap();

@@ -49,7 +49,7 @@ pub enum DagError {
         cid: Box<Cid>,
     },
     /// A file was needed.
-    #[error("{cid} is a {found}, not a file")]
+    #[error("{cid} is a {found}, not a file; get it whole, or name a file in it: CID/NAME")]
     NotAFile {
         /// The node.
         cid: Box<Cid>,

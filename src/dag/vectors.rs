@@ -370,7 +370,7 @@ fn other_things_than_files_are_named() {
     let mut reader = FileReader::new(*dir.block.cid());
     reader.needs();
     let err = reader.feed(dir.block.cid(), dir.block.data()).unwrap_err();
-    assert!(err.to_string().ends_with("is a directory, not a file"), "{err}");
+    assert!(err.to_string().contains("is a directory, not a file"), "{err}");
     let shard = PbNode { links: vec![], data: Some(Bytes::from_static(&[8, 5, 0x28, 0x22, 0x30, 0x80, 2])) };
     let shard = Block::new_v0(shard.encode()).unwrap();
     assert!(matches!(Node::decode(shard.cid(), shard.data()), Err(DagError::Sharded { .. })));

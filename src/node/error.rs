@@ -35,12 +35,6 @@ pub enum NodeError {
         /// The repo.
         repo: PathBuf,
     },
-    /// A token's text cannot be read.
-    #[error("this is no token: {reason}; make one on a master with 'ipfs-kit cluster token create --role ROLE'")]
-    Token {
-        /// What is wrong with it.
-        reason: String,
-    },
     /// The node is a member of something else already.
     #[error(
         "this node is a {role} of cluster {cluster} already, and the token is for another cluster; \
@@ -62,7 +56,6 @@ impl HasKind for NodeError {
             NodeError::Net(e) => e.kind(),
             NodeError::Cluster(e) => e.kind(),
             NodeError::Offline { .. } => Kind::Offline,
-            NodeError::Token { .. } => Kind::Invalid,
             NodeError::OtherCluster { .. } => Kind::Conflict,
         }
     }

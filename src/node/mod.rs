@@ -15,8 +15,8 @@ pub use builder::NodeBuilder;
 pub use error::NodeError;
 
 use crate::{
-    base::{Multiaddr, PeerId, Tasks},
-    cluster::{Cluster, Token},
+    base::{Multiaddr, PeerId, Tasks, time},
+    cluster::{Cluster, ClusterError, Token},
     config::{Config, Join},
     content::Content,
     exchange::Exchange,
@@ -105,9 +105,7 @@ impl Node {
     /// within ten seconds.
     pub async fn join(&self, join: &Join) -> Result<(), NodeError> {
         let cluster = &self.online()?.cluster;
-        let wrong = |reason: String| NodeError::Token { reason };
-        let token: Token =
-            join.token.trim().parse().map_err(|e: crate::cluster::model::TokenError| wrong(e.to_string()))?;
+        let token: Token = join.token.trim().parse().map_err(ClusterError::Token)?;
         if let Some(member) = cluster.membership() {
             if member.cluster == token.cluster {
                 tracing::info!(role = %member.role, "a member of this cluster already; it goes on as that");
@@ -121,7 +119,7 @@ impl Node {
 
     /// Stops everything; false when it did not end within four seconds.
     pub async fn stop(&self) -> bool {
-        let began = crate::base::time::now();
+        let began = time::now();
         let ended = self.inner.tasks.shutdown(STOP_LIMIT).await;
         tracing::debug!(ended, after = ?began.elapsed(), "the services have ended");
         self.inner.repo.close().await;

@@ -28,6 +28,8 @@ pub struct Start<'a> {
     pub join: Option<(&'a str, &'a str, &'a str)>,
     /// The private DHT's name.
     pub namespace: &'a str,
+    /// Where the swarm listens; empty = any free port.
+    pub swarm: &'a str,
     /// More arguments.
     pub extra: Vec<&'a str>,
 }
@@ -56,7 +58,8 @@ impl Daemon {
     pub fn try_start(repo: &Path, start: &Start) -> Result<Daemon, String> {
         let mut command = binary();
         command.arg("--repo").arg(repo).arg("daemon");
-        command.args(["--api", "127.0.0.1:0", "--swarm", "/ip4/127.0.0.1/tcp/0"]);
+        let swarm = if start.swarm.is_empty() { "/ip4/127.0.0.1/tcp/0" } else { start.swarm };
+        command.args(["--api", "127.0.0.1:0", "--swarm", swarm]);
         if !start.namespace.is_empty() {
             command.args(["--dht-namespace", start.namespace]);
         }

@@ -41,7 +41,8 @@ pub struct Member {
 
 /// Every daemon of the demo.
 pub struct Cast {
-    folder: PathBuf,
+    /// Where the repos lie, and what else is removed at the end.
+    pub folder: PathBuf,
     binary: PathBuf,
     namespace: String,
     /// The daemons that live, in the order they were started.

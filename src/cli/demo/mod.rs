@@ -73,7 +73,11 @@ async fn perform(args: DemoArgs) -> ExitCode {
             Ok(told) => told,
             Err(_) => Err(format!("the demo was not over after {} seconds", WHOLE.as_secs())),
         },
-        () = &mut interrupted => Err("interrupted".into()),
+        () = &mut interrupted => {
+            println!("\nInterrupted. Removing the cluster …");
+            leave(&mut cast, &stage).await;
+            return ExitCode::FAILURE;
+        }
     };
     let code = match &told {
         Ok(()) => {
@@ -91,13 +95,20 @@ async fn perform(args: DemoArgs) -> ExitCode {
         interrupted.await;
         println!("\nRemoving the cluster …");
     }
+    leave(&mut cast, &stage).await;
+    code
+}
+
+/// Ends every daemon and removes the folder.
+async fn leave(cast: &mut Cast, stage: &Stage) {
     cast.end().await;
-    if let Err(e) = std::fs::remove_dir_all(&stage.folder)
+    let remove = || std::fs::remove_dir_all(&stage.folder);
+    // A daemon that was killed while it started may have written into its folder until just now.
+    if let Err(e) = remove().or_else(|_| remove())
         && e.kind() != std::io::ErrorKind::NotFound
     {
         eprintln!("demo: could not remove {}: {e}", stage.folder.display());
     }
-    code
 }
 
 /// The throw-away folder and the content to work on.

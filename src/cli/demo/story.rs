@@ -110,7 +110,7 @@ async fn fetch(cast: &Cast, cid: &str, input: &Path) -> Result<(), String> {
     ));
 
     let step = Step::new("5. The leecher fetches it by Bitswap; every block is hashed before it counts");
-    let out = tempfile_in(cast)?;
+    let out = cast.folder.join("fetched");
     cast.ask(LEECHER, &["get", cid, "-o", &out.to_string_lossy()]).await?;
     let (files, size) = same(input, &out)?;
     let _ = std::fs::remove_dir_all(&out).or_else(|_| std::fs::remove_file(&out));
@@ -182,11 +182,6 @@ async fn settled(cast: &Cast, name: &str, wanted: impl Fn(&Value) -> bool) -> Re
 
 fn members(status: &Value) -> impl Iterator<Item = &Value> {
     status["members"].as_array().into_iter().flatten()
-}
-
-fn tempfile_in(cast: &Cast) -> Result<std::path::PathBuf, String> {
-    let name = format!("{}-fetched", cast.named(LEECHER)?.peer);
-    Ok(std::env::temp_dir().join(name))
 }
 
 /// Compares what was fetched with the originals (hidden files are not added); gives files and bytes.
