@@ -235,11 +235,6 @@ impl Raft {
         }
     }
 
-    /// The timers in use.
-    pub fn timing(&self) -> Timing {
-        self.inner.timing
-    }
-
     /// Ends this node's part; returns when the log and the state are quiet and durable.
     pub async fn shutdown(&self) {
         if let Err(e) = self.inner.raft.shutdown().await {
