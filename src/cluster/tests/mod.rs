@@ -175,24 +175,6 @@ async fn bad_tokens_and_addresses_are_refused_with_reasons() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_founders_timing_is_every_masters_after_restarts_too() {
-    let first = Node::start().await;
-    first.cluster.init_with(Timing::WAN).await.unwrap();
-    let second = Node::joined(&first, Role::Master).await;
-    // Through the second, which knows it from the first.
-    let third = Node::joined(&second, Role::Master).await;
-    for node in [&first, &second, &third] {
-        assert_eq!(node.cluster.ctx().unwrap().timing, Some(Timing::WAN));
-        assert_eq!(node.cluster.raft().unwrap().timing(), Timing::WAN);
-    }
-    let again = Node::start_in(second.stop().await).await;
-    assert_eq!(again.cluster.raft().unwrap().timing(), Timing::WAN);
-    for node in [again, third, first] {
-        node.stop().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_masters_vote_and_a_restarted_one_is_found_at_its_new_address() {
     let first = Node::start().await;
     first.cluster.init().await.unwrap();
