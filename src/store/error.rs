@@ -37,7 +37,7 @@ pub enum StoreError {
         reason: String,
     },
     /// There is no room left.
-    #[error("no space left while {doing}; free some space or remove blocks, then try again: {source}")]
+    #[error("no space left while {doing}; free some space on its disk, then try again: {source}")]
     Full {
         /// What was being done.
         doing: &'static str,

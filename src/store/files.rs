@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, fstatvfs};
 
 use super::StoreError;
 
@@ -55,6 +55,26 @@ pub(crate) fn read_small(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut out = Vec::new();
     file.take(MAX_SMALL_BYTES).read_to_end(&mut out)?;
     Ok(Some(out))
+}
+
+/// Bytes of a disk that blocks leave free: a full disk must not stop pins, logs and the next start.
+const KEPT_BYTES: u64 = 64 << 20;
+
+/// How much of a disk of `total` bytes is left to everything but blocks.
+fn kept(total: u64) -> u64 {
+    KEPT_BYTES.min(total / 16)
+}
+
+/// Errors when `more` bytes in `file` would take what is kept free.
+pub(crate) fn leave_room(file: &File, more: u64) -> io::Result<()> {
+    let disk = fstatvfs(file)?;
+    let (total, free) = (disk.f_blocks.saturating_mul(disk.f_frsize), disk.f_bavail.saturating_mul(disk.f_frsize));
+    // Some file systems do not say.
+    if total == 0 || free >= more.saturating_add(kept(total)) {
+        return Ok(());
+    }
+    let text = format!("{} MiB are free, of which {} MiB are kept for pins and logs", free >> 20, kept(total) >> 20);
+    Err(io::Error::new(io::ErrorKind::StorageFull, text))
 }
 
 /// A name that becomes a file: short, and without anything a path could misread.
@@ -140,6 +160,16 @@ mod tests {
         write_whole(&path, b"two").unwrap();
         assert_eq!(read_small(&path).unwrap().unwrap(), b"two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_last_of_a_disk_is_not_for_blocks() {
+        assert_eq!((kept(1 << 40), kept(32 << 20), kept(0)), (64 << 20, 2 << 20, 0));
+        let file = tempfile::tempfile().unwrap();
+        leave_room(&file, 1).unwrap();
+        let full = leave_room(&file, u64::MAX).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        assert!(full.to_string().contains("kept for pins"), "{full}");
     }
 
     #[test]

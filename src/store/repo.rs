@@ -83,7 +83,7 @@ impl Repo {
         let lock = Arc::new(lock);
         let hold = || Some(Arc::clone(&lock));
         let state: Arc<dyn Kv> = Arc::new(RedbKv::open(&dir.join("repo.redb"), options.kv_cache_bytes, hold())?);
-        let soft: Arc<dyn Kv> = Arc::new(SledKv::open(&dir.join("soft"), options.soft_cache_bytes, hold())?);
+        let soft: Arc<dyn Kv> = Arc::new(SledKv::open(&dir.join("soft"), options.soft_cache_bytes, hold()));
         let blocks = Blocks::open(&dir.join("blocks"), options.segment_bytes, hold())?;
         let inner = Inner {
             dir: dir.into(),

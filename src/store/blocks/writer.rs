@@ -21,7 +21,10 @@ use super::{
     record::{self, HEAD_BYTES, Kind, RECORD_BYTES},
     scan::Found,
 };
-use crate::{base::Cid, store::StoreError};
+use crate::{
+    base::Cid,
+    store::{StoreError, files::leave_room},
+};
 
 /// How much goes out with one call of the system, in bytes.
 const GROUP_BYTES: usize = 4 << 20;
@@ -271,6 +274,10 @@ impl Writer {
             (active.segment, active.end, Arc::clone(&active.file))
         };
         self.parts.push(Part::Scratch(self.scratch.len()));
+        // Removals always find room.
+        if self.changes.iter().any(|change| change.found.kind == Kind::Put) {
+            leave_room(&file, self.bytes as u64).map_err(StoreError::io("storing blocks"))?;
+        }
         if let Err(e) = write_parts(&file, start, &self.scratch, &self.parts) {
             // What is half there must not lie before what comes next.
             if let Err(e) = file.set_len(start) {

@@ -1,4 +1,5 @@
-//! The sled engine: what can be relearnt. A damaged folder is moved aside and begun anew, never fatal.
+//! The sled engine: what can be relearnt. A damaged folder is moved aside and begun anew; while there is none that works
+//! (a full disk, say), everything is found empty and nothing is kept. Neither is an error to anyone.
 //!
 //! sled's flush survives the end of the process but not a power cut, and its data is a cache of the network's anyway;
 //! so nothing here is promised beyond "what is read back was written".
@@ -9,25 +10,38 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use super::{Batch, Durability, Kv, KvPair, Op, check_table, is_empty_range};
-use crate::store::{StoreError, files::Lock};
+use crate::{
+    base::time,
+    store::{StoreError, files::Lock},
+};
 
 /// How often written data is flushed in the background, in milliseconds.
 const FLUSH_EVERY_MS: u64 = 1_000;
+
+/// How long a folder that did not work is left alone before it is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// A sled folder.
 pub(crate) struct SledKv {
     dir: PathBuf,
     cache_bytes: u64,
-    // `None` when even a fresh folder could not be opened.
-    db: RwLock<Option<sled::Db>>,
+    state: RwLock<State>,
     // The folder must not be given away while it is open.
     _lock: Option<Arc<Lock>>,
 }
 
+enum State {
+    Open(sled::Db),
+    /// It did not work, last at this time.
+    Away(Instant),
+}
+
 /// Why an operation did not work out.
+#[derive(Debug)]
 enum Trouble {
     /// The folder's content cannot be used any more.
     Damaged(String),
@@ -95,58 +109,88 @@ fn table_end(table: &str) -> Vec<u8> {
 }
 
 impl SledKv {
-    /// Opens the folder `dir`. One that cannot be used is moved aside (one such copy is kept) and begun anew.
-    pub(crate) fn open(dir: &Path, cache_bytes: u64, lock: Option<Arc<Lock>>) -> Result<Self, StoreError> {
-        let doing = "opening the sled folder";
+    /// Opens the folder `dir`. One that cannot be used is moved aside (one such copy is kept) and begun anew; when that
+    /// does not work either, it is tried again later.
+    pub(crate) fn open(dir: &Path, cache_bytes: u64, lock: Option<Arc<Lock>>) -> Self {
         // Left behind when opening took the whole process down; without it every start would end the same way.
         let marker = dir.with_extension("opening");
+        let mut opened = Ok(());
         if marker.exists() {
             tracing::warn!(dir = %dir.display(), "the sled folder could not be opened last time; it is rebuilt");
-            set_aside(dir).map_err(StoreError::io(doing))?;
+            opened = set_aside(dir).map_err(Trouble::Io);
         }
-        fs::write(&marker, b"").map_err(StoreError::io(doing))?;
-        let db = match open_db(dir, cache_bytes) {
-            Ok(db) => Ok(db),
-            Err(Trouble::Damaged(reason)) => {
-                tracing::warn!(dir = %dir.display(), reason, "the sled folder is damaged; it is moved aside and rebuilt");
-                set_aside(dir).map_err(StoreError::io(doing))?;
-                open_db(dir, cache_bytes)
+        let opened = opened.and_then(|()| {
+            fs::write(&marker, b"").map_err(Trouble::Io)?;
+            match open_db(dir, cache_bytes) {
+                Err(Trouble::Damaged(reason)) => rebuild(dir, cache_bytes, &reason),
+                opened => opened,
             }
-            Err(other) => Err(other),
-        };
+        });
         let _ = fs::remove_file(&marker);
-        let db = db.map_err(refused)?;
-        Ok(SledKv { dir: dir.into(), cache_bytes, db: RwLock::new(Some(db)), _lock: lock })
+        let state = match opened {
+            Ok(db) => State::Open(db),
+            Err(trouble) => without(dir, &trouble),
+        };
+        SledKv { dir: dir.into(), cache_bytes, state: RwLock::new(state), _lock: lock }
     }
 
     /// Runs `run`; damage found on the way empties the store, and `run` sees it empty.
-    fn with<T>(&self, run: impl Fn(&sled::Db) -> Result<T, sled::Error>) -> Result<T, StoreError> {
-        let trouble = {
-            let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-            match db.as_ref() {
-                Some(db) => guard(|| run(db)),
-                None => Err(Trouble::Damaged("it could not be reopened".into())),
+    fn with<T: Default>(&self, run: impl Fn(&sled::Db) -> Result<T, sled::Error>) -> Result<T, StoreError> {
+        let trouble = match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Open(db) => match guard(|| run(db)) {
+                Ok(value) => return Ok(value),
+                Err(trouble) => Some(trouble),
+            },
+            State::Away(since) if time::now().saturating_duration_since(*since) < RETRY_AFTER => {
+                return Ok(T::default());
             }
+            State::Away(_) => None,
         };
-        let reason = match trouble {
-            Ok(value) => return Ok(value),
-            Err(Trouble::Damaged(reason)) => reason,
-            Err(other) => return Err(refused(other)),
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *state, State::Away(time::now()));
+        // sled flushes when it is dropped, which fails as well and may panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+        let opened = match trouble {
+            Some(Trouble::Damaged(reason)) => rebuild(&self.dir, self.cache_bytes, &reason),
+            Some(trouble) => Err(trouble),
+            None => open_db(&self.dir, self.cache_bytes),
         };
-        tracing::warn!(dir = %self.dir.display(), reason, "the sled folder is damaged; it is moved aside and rebuilt");
-        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
-        *db = None;
-        set_aside(&self.dir).map_err(StoreError::io("moving a damaged sled folder aside"))?;
-        let fresh = db.insert(open_db(&self.dir, self.cache_bytes).map_err(refused)?);
-        guard(|| run(fresh)).map_err(refused)
+        let outcome = opened.and_then(|db| {
+            let value = guard(|| run(&db))?;
+            *state = State::Open(db);
+            Ok(value)
+        });
+        Ok(outcome.unwrap_or_else(|trouble| {
+            *state = without(&self.dir, &trouble);
+            T::default()
+        }))
     }
 }
 
-fn refused(trouble: Trouble) -> StoreError {
-    match trouble {
-        Trouble::Io(source) => StoreError::io("using the sled folder")(source),
-        Trouble::Damaged(reason) => StoreError::Engine { engine: "sled", reason },
+#[cfg(test)]
+impl SledKv {
+    /// Forgets that it did not work.
+    pub(super) fn try_now(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if let State::Away(since) = &mut *state {
+            *since = since.checked_sub(RETRY_AFTER).unwrap_or(*since);
+        }
     }
+}
+
+fn rebuild(dir: &Path, cache_bytes: u64, reason: &str) -> Result<sled::Db, Trouble> {
+    tracing::warn!(dir = %dir.display(), reason, "the sled folder is damaged; it is moved aside and rebuilt");
+    set_aside(dir).map_err(Trouble::Io)?;
+    open_db(dir, cache_bytes)
+}
+
+fn without(dir: &Path, trouble: &Trouble) -> State {
+    let reason = match trouble {
+        Trouble::Damaged(reason) => reason.clone(),
+        Trouble::Io(e) => e.to_string(),
+    };
+    tracing::warn!(dir = %dir.display(), reason, "the sled folder cannot be used; what is learnt is not kept until it can");
+    State::Away(time::now())
 }
 
 /// Moves a folder out of the way; the copy of an earlier time is given up.

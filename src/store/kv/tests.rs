@@ -124,7 +124,7 @@ proptest! {
     #[test]
     fn sled_does_what_the_model_does(steps in proptest::collection::vec(step(), 1..24)) {
         let dir = tempfile::tempdir().unwrap();
-        conforms(&steps, &|| Box::new(SledKv::open(&dir.path().join("soft"), 1 << 20, None).unwrap()));
+        conforms(&steps, &|| Box::new(SledKv::open(&dir.path().join("soft"), 1 << 20, None)));
     }
 }
 
@@ -185,13 +185,32 @@ fn a_redb_file_half_made_is_made_anew_and_a_strange_one_is_named() {
 fn a_deleted_sled_folder_is_rebuilt() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("soft");
-    let kv = SledKv::open(&path, 1 << 20, None).unwrap();
+    let kv = SledKv::open(&path, 1 << 20, None);
     kv.commit(one(b"k", b"v"), Durability::Immediate).unwrap();
     drop(kv);
     fs::remove_dir_all(&path).unwrap();
-    let kv = SledKv::open(&path, 1 << 20, None).unwrap();
+    let kv = SledKv::open(&path, 1 << 20, None);
     assert_eq!(kv.get("a", b"k").unwrap(), None);
     kv.commit(one(b"k", b"v"), Durability::Immediate).unwrap();
+}
+
+#[test]
+fn a_sled_folder_that_cannot_be_made_is_found_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, b"no folder").unwrap();
+    let kv = SledKv::open(&file.join("soft"), 1 << 20, None);
+    kv.commit(one(b"k", b"v"), Durability::Immediate).unwrap();
+    assert_eq!(kv.get("a", b"k").unwrap(), None);
+    assert_eq!(kv.last("a").unwrap(), None);
+    assert!(kv.scan("a", Bound::Unbounded, Bound::Unbounded, 9).unwrap().is_empty());
+    kv.sync().unwrap();
+    // As after the time it is left alone.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    kv.try_now();
+    kv.commit(one(b"k", b"v"), Durability::Immediate).unwrap();
+    assert_eq!(kv.get("a", b"k").unwrap().unwrap(), b"v");
 }
 
 #[test]
@@ -206,7 +225,7 @@ fn a_damaged_sled_folder_is_never_fatal() {
     for round in 0..12 {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("soft");
-        let kv = SledKv::open(&path, 1 << 20, None).unwrap();
+        let kv = SledKv::open(&path, 1 << 20, None);
         for i in 0..400u32 {
             kv.commit(one(&i.to_be_bytes(), &[7; 200]), Durability::Lazy).unwrap();
         }
@@ -229,7 +248,7 @@ fn a_damaged_sled_folder_is_never_fatal() {
             }
             fs::write(&file, bytes).unwrap();
         }
-        let kv = SledKv::open(&path, 1 << 20, None).unwrap();
+        let kv = SledKv::open(&path, 1 << 20, None);
         kv.commit(one(b"k", b"v"), Durability::Immediate).unwrap();
         for i in 0..400u32 {
             kv.get("a", &i.to_be_bytes()).unwrap();

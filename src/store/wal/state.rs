@@ -99,7 +99,7 @@ impl State {
     pub(super) fn healthy(&self) -> io::Result<()> {
         match &self.poison {
             None => Ok(()),
-            Some(reason) => Err(io::Error::other(format!("the log stopped after an earlier failure: {reason}"))),
+            Some(reason) => Err(io::Error::other(reason.clone())),
         }
     }
 

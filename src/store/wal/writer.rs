@@ -187,13 +187,15 @@ impl Writer {
                 }
                 Err(e) => {
                     tracing::error!(error = %e, "the log cannot be written; it stops");
+                    let text =
+                        format!("the log cannot be written ({e}): check its disk and the space there, then restart");
                     let mut state = shared.lock();
-                    state.poison = Some(e.to_string());
+                    state.poison = Some(text.clone());
                     let waiting = state.take_all();
                     drop(state);
                     shared.room.notify_all();
                     for item in items.into_iter().chain(waiting) {
-                        item.finish(Err(io::Error::new(e.kind(), e.to_string())));
+                        item.finish(Err(io::Error::new(e.kind(), text.clone())));
                     }
                     return;
                 }
