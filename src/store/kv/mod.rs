@@ -10,9 +10,9 @@ mod sled;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::redb::RedbKv;
+pub(crate) use self::sled::SledKv;
 pub use memory::MemoryKv;
-pub(crate) use redb::RedbKv;
-pub(crate) use sled::SledKv;
 
 /// Longest table name, in bytes.
 pub const MAX_TABLE_BYTES: usize = 64;
