@@ -164,7 +164,8 @@ pub(super) mod tests {
         let (cluster, good) = sample();
         let other = Keypair::ed25519_from_bytes([2; 32]).unwrap();
         let mallory = ClusterKey::from_seed([8; 32]);
-        let changes: Vec<Box<dyn Fn(&mut SignedSpec)>> = vec![
+        type Change<'a> = Box<dyn Fn(&mut SignedSpec) + 'a>;
+        let changes: Vec<Change<'_>> = vec![
             Box::new(|s| s.spec.cluster.0[0] ^= 1),
             Box::new(|s| s.spec.author = other.public().to_peer_id()),
             Box::new(|s| s.spec.nonce[0] ^= 1),

@@ -128,8 +128,7 @@ impl Raft {
     /// Raft as this node sees it now.
     pub fn status(&self) -> RaftStatus {
         let metrics = self.inner.raft.metrics();
-        let status = status::of(self.inner.node, &metrics.borrow_watched());
-        status
+        status::of(self.inner.node, &metrics.borrow_watched())
     }
 
     /// The timers this node runs with.

@@ -226,6 +226,8 @@ fn commit(ctx: Arc<Ctx>, node: NodeId, seq: u64, task: TaskId, fence: Fence, out
                     _ => return Ok((seq, Verdict::Stale)),
                 },
                 Err(ProposeError::Busy | ProposeError::Timeout) => {}
+                // It has not heard from a majority for a moment; that alone is no reason to send the worker away.
+                Err(ProposeError::NotLeader { .. }) if side.raft.watch().borrow().is_leader => {}
                 Err(e) => return Err(ClusterError::NoLeader { reason: e.to_string() }),
             }
             tokio::time::sleep(BUSY_PAUSE).await;

@@ -21,7 +21,7 @@ async fn a_leader_that_dies_loses_and_doubles_no_task() {
     // Eight attempts run and none ends; when the leader dies they all end at once.
     worker.data.gate.send_replace(false);
     let submit = async |i: usize| {
-        let (node, via) = if i % 2 == 0 { (&leecher, Via::Gossip) } else { (&worker, Via::Direct) };
+        let (node, via) = if i.is_multiple_of(2) { (&leecher, Via::Gossip) } else { (&worker, Via::Direct) };
         node.cluster.submit("noop", None, BTreeMap::new(), via, GUARD).await.unwrap()
     };
     let mut before: FuturesUnordered<_> = (0..8).map(submit).collect();
@@ -49,7 +49,7 @@ async fn a_leader_that_dies_loses_and_doubles_no_task() {
     assert_eq!(ids.len(), TASKS);
     for (i, task) in submitted.iter().enumerate() {
         task.accepted.verify(&cluster, time::unix_ms()).unwrap();
-        let node = if i % 3 == 0 { &worker } else { &leecher };
+        let node = if i.is_multiple_of(3) { &worker } else { &leecher };
         let outcome = node.cluster.wait_outcome(task.id, GUARD).await.unwrap();
         let ReceiptBody::Outcome { state, .. } = outcome.body else { panic!("{outcome:?}") };
         assert_eq!(state, TaskState::Completed);

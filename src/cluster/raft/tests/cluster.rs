@@ -325,7 +325,7 @@ async fn acknowledged_writes_survive_partitions() {
     drop(acked);
     let mut known: BTreeMap<String, (u64, String)> = BTreeMap::new();
     let mut total = 0;
-    for _ in 0..6 {
+    for _ in 0..4 {
         // Until some writes went through, cut one master off, the leader more often than not; then some more.
         let leader = masters.leader(&[1, 2, 3]).await;
         let lonely = if rng.random_bool(0.7) { leader } else { rng.random_range(1..=3) };
@@ -353,7 +353,7 @@ async fn acknowledged_writes_survive_partitions() {
         assert!(stored.revision >= *revision, "seed {seed}: {key} went back");
         assert!(stored.revision > *revision || stored.value == *value, "seed {seed}: {key} changed its value");
     }
-    assert!(total > 60, "{total}");
+    assert!(total >= 40, "{total}");
     Arc::into_inner(masters).expect("the writers have ended").end().await;
 }
 
