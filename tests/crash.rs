@@ -152,6 +152,8 @@ fn nothing_acknowledged_is_lost_when_a_daemon_is_killed() {
             eventually("files are acknowledged", || {
                 (book.files.lock().unwrap().len() >= before + enough).then_some(())
             });
+            // No event to wait on: the kill is to come at any moment.
+            #[allow(clippy::disallowed_methods)]
             std::thread::sleep(moment);
             daemon.kill();
             book.stop.store(true, Ordering::Relaxed);
