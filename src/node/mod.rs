@@ -121,9 +121,10 @@ impl Node {
     pub async fn stop(&self) -> bool {
         let began = time::now();
         let ended = self.inner.tasks.shutdown(STOP_LIMIT).await;
-        tracing::debug!(ended, after = ?began.elapsed(), "the services have ended");
+        let services_ms = began.elapsed().as_millis() as u64;
         self.inner.repo.close().await;
-        tracing::debug!(after = ?began.elapsed(), "the repo is flushed");
+        let whole_ms = began.elapsed().as_millis() as u64;
+        tracing::info!(ended, services_ms, whole_ms, "stopped");
         ended
     }
 }

@@ -57,6 +57,8 @@ async fn perform(args: DemoArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    println!("A cluster of six processes on this machine. Their repos lie in {};", stage.folder.display());
+    println!("all of it is removed at the end, which Ctrl-C brings at any time.");
     let mut cast = Cast::new(stage.folder.clone());
     let interrupted = async {
         let (Ok(mut int), Ok(mut term), Ok(mut hup)) =
