@@ -6,7 +6,7 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::message::MAX_MESSAGE_BYTES;
 
 /// The buffer for a body grows in steps of this, so announcing much and sending little costs little.
-const STEP_BYTES: usize = 1024 * 1024;
+const STEP_BYTES: usize = 128 * 1024;
 
 /// Reads a message's length; `None` when the stream ended cleanly before it. Longer than the limit is an error.
 pub async fn read_length<R: AsyncRead + Unpin>(io: &mut R) -> std::io::Result<Option<usize>> {
@@ -27,13 +27,14 @@ pub async fn read_length<R: AsyncRead + Unpin>(io: &mut R) -> std::io::Result<Op
     Err(invalid(format!("a message's length has more than four bytes; the limit is {MAX_MESSAGE_BYTES}")))
 }
 
-/// Reads a body of `length` bytes.
-pub async fn read_body<R: AsyncRead + Unpin>(io: &mut R, length: usize) -> std::io::Result<Bytes> {
-    let mut body = Vec::with_capacity(length.min(STEP_BYTES));
+/// Reads a body of `length` bytes; calls `heard` as they come.
+pub async fn read_body<R: AsyncRead + Unpin>(io: &mut R, length: usize, heard: impl Fn()) -> std::io::Result<Bytes> {
+    let mut body = Vec::with_capacity(length.min(8 * STEP_BYTES));
     while body.len() < length {
         let start = body.len();
         body.resize(length.min(start + STEP_BYTES), 0);
         io.read_exact(&mut body[start..]).await?;
+        heard();
     }
     Ok(body.into())
 }
@@ -65,10 +66,10 @@ mod tests {
             for bad in [&[0x80][..], &[0x81, 0x80, 0x80, 0x02], &[0x80, 0x80, 0x80, 0x80, 0x01]] {
                 assert!(read_length(&mut &bad[..]).await.is_err(), "{bad:?}");
             }
-            assert_eq!(read_body(&mut &b"hello"[..], 5).await.unwrap(), "hello");
-            assert!(read_body(&mut &b"hell"[..], 5).await.is_err());
+            assert_eq!(read_body(&mut &b"hello"[..], 5, || {}).await.unwrap(), "hello");
+            assert!(read_body(&mut &b"hell"[..], 5, || {}).await.is_err());
             let long = vec![7u8; STEP_BYTES * 2 + 5];
-            assert_eq!(read_body(&mut &long[..], long.len()).await.unwrap(), long);
+            assert_eq!(read_body(&mut &long[..], long.len(), || {}).await.unwrap(), long);
         });
     }
 }

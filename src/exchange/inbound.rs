@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Inbound streams per peer and in all; what is beyond is closed.
-const STREAMS_PER_PEER: usize = 128;
+const STREAMS_PER_PEER: usize = 512;
 const STREAMS: usize = 4096;
 /// Bytes being read, hashed and stored per peer: a few of the largest messages.
 const PEER_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
@@ -112,7 +112,8 @@ async fn read(place: &Place, version: Version, mut stream: Stream) -> std::io::R
         };
         let budget = Budget { _peer: peer, _all: all };
         let limit = READ_LIMIT + Duration::from_secs((length / SLOWEST) as u64);
-        let body = tokio::time::timeout(limit, frame::read_body(&mut stream, length))
+        let heard = || inner.fetching().client.heard(&place.peer, time::now());
+        let body = tokio::time::timeout(limit, frame::read_body(&mut stream, length, heard))
             .await
             .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
         let at = time::now();
@@ -209,6 +210,7 @@ fn links(block: &Block) -> Vec<Cid> {
 /// Judges hashed blocks, stores the wanted ones and hands them out.
 async fn take_blocks(inner: &Arc<Inner>, peer: PeerId, hashed: Vec<Hashed>, at: Instant) {
     let mut wanted: HashMap<Cid, NewBlock> = HashMap::new();
+    let mut storing: Vec<Cid> = Vec::new();
     inner.with_client(|client, now| {
         for Hashed { block, bytes } in hashed {
             let Some((block, links)) = block else {
@@ -218,6 +220,7 @@ async fn take_blocks(inner: &Arc<Inner>, peer: PeerId, hashed: Vec<Hashed>, at: 
             };
             match client.inspect(peer, block.cid(), bytes, now) {
                 Verdict::Wanted(cid) => {
+                    storing.push(cid);
                     wanted.insert(cid, NewBlock { block, links });
                 }
                 Verdict::Late => {
@@ -231,12 +234,16 @@ async fn take_blocks(inner: &Arc<Inner>, peer: PeerId, hashed: Vec<Hashed>, at: 
     if wanted.is_empty() {
         return;
     }
+    inner.fetching().storing.extend(storing.iter().copied());
     let mut blocks = Vec::with_capacity(wanted.len());
     let mut data: Vec<(Cid, Bytes)> = Vec::with_capacity(wanted.len());
     for (cid, mut new) in wanted {
         if cid != *new.block.cid() {
             // Wanted under another CID of the same bytes: what it links to depends on that one's codec.
-            let Ok(block) = Block::verify(cid, new.block.into_data()) else { continue };
+            let Ok(block) = Block::verify(cid, new.block.into_data()) else {
+                inner.fetching().storing.remove(&cid);
+                continue;
+            };
             new = NewBlock { links: links(&block), block };
         }
         data.push((cid, new.block.data().clone()));
@@ -245,6 +252,7 @@ async fn take_blocks(inner: &Arc<Inner>, peer: PeerId, hashed: Vec<Hashed>, at: 
     if let Err(error) = inner.blocks.put(blocks).await {
         // The wants stay open and end at their callers' timeouts; the store says more in its own words.
         tracing::error!(%error, "fetched blocks could not be stored");
+        inner.fetching().storing.retain(|cid| !storing.contains(cid));
         return;
     }
     let (count, bytes) = (data.len(), data.iter().map(|(_, d)| d.len() as u64).sum());

@@ -1,7 +1,7 @@
 //! The exchange service: the handle, the state its tasks share, and what the fetching core's actions come to.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -74,6 +74,8 @@ pub(super) struct Fetching {
     pub(super) client: Client,
     waiters: HashMap<Cid, Vec<Waiter>>,
     next_waiter: u64,
+    /// Blocks from peers that are being stored, to be handed out by whoever stores them.
+    pub(super) storing: HashSet<Cid>,
     found: HashMap<SessionId, Vec<Candidate>>,
 }
 
@@ -98,6 +100,7 @@ impl Exchange {
                 client: Client::new(Limits::default()),
                 waiters: HashMap::new(),
                 next_waiter: 0,
+                storing: HashSet::new(),
                 found: HashMap::new(),
             }),
             server: Mutex::new(Server::new(ServerLimits::default())),
@@ -236,6 +239,9 @@ impl Inner {
             let mut fetching = self.fetching();
             let fresh = fetching.client.arrived(peer, &sizes, at, time::now());
             let waiters: Vec<_> = blocks.iter().map(|(cid, _)| fetching.waiters.remove(cid)).collect();
+            for (cid, _) in &blocks {
+                fetching.storing.remove(cid);
+            }
             (fresh, waiters, fetching.client.take_actions())
         };
         // The next wants first: the peer works while the blocks are handed out here.
@@ -252,7 +258,11 @@ impl Inner {
     async fn stored(self: &Arc<Self>, cid: &Cid) {
         self.arrivals.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
         let awaited = self.server().is_awaited();
-        let waited = self.fetching().waiters.contains_key(cid);
+        let waited = {
+            let fetching = self.fetching();
+            // What a peer brought is handed out by its own task, which also counts it for that peer.
+            fetching.waiters.contains_key(cid) && !fetching.storing.contains(cid)
+        };
         if awaited && let Ok(Some(size)) = self.blocks.size(cid).await {
             self.serve_arrival(cid, size);
         }
@@ -265,9 +275,7 @@ impl Inner {
         let (waiters, actions) = {
             let mut fetching = self.fetching();
             let waiters = fetching.waiters.remove(cid).unwrap_or_default();
-            for waiter in &waiters {
-                fetching.client.unwant(waiter.session, cid);
-            }
+            fetching.client.came(cid, time::now());
             (waiters, fetching.client.take_actions())
         };
         self.act(actions);
@@ -327,12 +335,11 @@ impl Drop for WaitGuard {
 
 /// Keeps the cores told of who is connected.
 async fn watch_peers(inner: Arc<Inner>, mut events: broadcast::Receiver<PeerEvent>) {
-    let mut known: std::collections::HashSet<PeerId> = std::collections::HashSet::new();
+    let mut known: HashSet<PeerId> = HashSet::new();
     let mut resync = true;
     loop {
         if std::mem::take(&mut resync) {
-            let now: std::collections::HashSet<PeerId> =
-                inner.net.peers().connected().into_iter().map(|p| p.peer).collect();
+            let now: HashSet<PeerId> = inner.net.peers().connected().into_iter().map(|p| p.peer).collect();
             now.difference(&known).for_each(|p| inner.joined(*p));
             known.difference(&now).for_each(|p| inner.left(*p));
             known = now;
@@ -346,7 +353,8 @@ async fn watch_peers(inner: Arc<Inner>, mut events: broadcast::Receiver<PeerEven
                 known.remove(&peer);
                 inner.left(peer);
             }
-            Ok(PeerEvent::Identified(_)) => {}
+            // It may speak other protocols now.
+            Ok(PeerEvent::Identified(peer)) => inner.joined(peer),
             Err(broadcast::error::RecvError::Lagged(_)) => resync = true,
             Err(broadcast::error::RecvError::Closed) => return,
         }
@@ -380,7 +388,11 @@ async fn run_clock(inner: Arc<Inner>) {
             rated = time::now();
             for peer in inner.net.peers().connected() {
                 let (score, usable) = inner.standing(&peer.peer);
-                inner.fetching().client.rate(&peer.peer, score, usable);
+                // One whose streams failed is tried again for as long as it stays connected.
+                inner.with_client(|client, now| match client.knows(&peer.peer) {
+                    true => client.rate(&peer.peer, score, usable),
+                    false => client.connected(peer.peer, score, usable, now),
+                });
             }
         }
     }

@@ -180,7 +180,7 @@ impl Raw {
                 let out = out.clone();
                 group.spawn("raw stream", async move {
                     while let Ok(Some(length)) = frame::read_length(&mut inbound.stream).await {
-                        let Ok(body) = frame::read_body(&mut inbound.stream, length).await else { return };
+                        let Ok(body) = frame::read_body(&mut inbound.stream, length, || {}).await else { return };
                         let _ = out.send((inbound.peer, decode(body).unwrap())).await;
                     }
                 });
@@ -243,6 +243,70 @@ async fn a_stream_for_every_reply_is_fine() {
         }
     };
     tokio::join!(fetching, serving);
+    assert_eq!(node.exchange.stat().unasked_blocks, 0);
+}
+
+/// What boxo's server does: each block wanted is sent once, on a stream of its own, eight at a time. Here every
+/// `reset`th stream is reset in the middle of its message.
+async fn serve_like_boxo(peer: &mut Raw, all: &[Block], reset: usize) {
+    let all: std::collections::HashMap<Cid, Block> = all.iter().map(|b| (*b.cid(), b.clone())).collect();
+    let workers = Arc::new(tokio::sync::Semaphore::new(8));
+    let mut count = 0;
+    loop {
+        let (from, entries) = peer.next_wants().await;
+        for entry in entries.into_iter().filter(|e| !e.cancel) {
+            let segments = match entry.kind {
+                WantKind::Have => reply(&[], &[(entry.cid, true)], Version::V1_2),
+                WantKind::Block => reply(std::slice::from_ref(&all[&entry.cid]), &[], Version::V1_2),
+            };
+            count += 1;
+            let lost = reset > 0 && count % reset == 0;
+            let permit = workers.clone().acquire_owned().await.unwrap();
+            let net = peer.net.clone();
+            peer.tasks.spawn("reply", async move {
+                let (_, mut stream) = net.streams().open(from, PROTOCOLS, Class::Bulk).await.unwrap();
+                if lost {
+                    // Dropped without being closed it is reset.
+                    let _ = frame::write_segments(&mut stream, &segments[..1]).await;
+                } else {
+                    frame::write_segments(&mut stream, &segments).await.unwrap();
+                    stream.close().await.unwrap();
+                }
+                drop(permit);
+            });
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_comes_from_one_that_answers_like_boxo() {
+    let node = Node::new().await;
+    let mut peer = Raw::new(PROTOCOLS).await;
+    let want = blocks(240, 131_072);
+    meet(&node.net, &peer.net).await;
+    let session = node.exchange.session(want[0].cid());
+    tokio::select! {
+        () = fetch_all(&session, &want) => {}
+        () = serve_like_boxo(&mut peer, &want, 0) => {}
+    }
+    let stat = node.exchange.stat();
+    assert_eq!((stat.blocks_received, stat.wants, stat.unasked_blocks), (240, 0, 0), "{stat:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_that_are_reset_are_asked_for_again_and_the_next_fetch_works_after_a_failed_one() {
+    let node = Node::new().await;
+    let mut peer = Raw::new(PROTOCOLS).await;
+    let want = blocks(90, 20_000);
+    meet(&node.net, &peer.net).await;
+    // Nobody answers: the fetch fails, which must not shut out the only peer.
+    let failed = node.exchange.fetch(want[0].cid(), Duration::from_secs(4)).await;
+    assert!(matches!(failed, Err(ExchangeError::NotFound { asked: 1, .. })), "{failed:?}");
+    let session = node.exchange.session(want[0].cid());
+    tokio::select! {
+        () = fetch_all(&session, &want) => {}
+        () = serve_like_boxo(&mut peer, &want, 5) => {}
+    }
     assert_eq!(node.exchange.stat().unasked_blocks, 0);
 }
 

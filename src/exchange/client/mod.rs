@@ -17,7 +17,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use self::peer::{Lateness, Peer};
+use self::peer::Peer;
 use self::session::Session;
 use super::message::{Entry, WantKind};
 use crate::{
@@ -137,6 +137,8 @@ struct Want {
     told: SmallVec<[PeerId; 4]>,
     have: SmallVec<[PeerId; 2]>,
     refused: SmallVec<[PeerId; 4]>,
+    /// Peers that were asked and sent other things instead.
+    missed: SmallVec<[PeerId; 2]>,
 }
 
 /// The fetching side's state.
@@ -150,6 +152,8 @@ pub struct Client {
     next_session: SessionId,
     next_priority: i32,
     hedges: u64,
+    /// Sessions that wait for room in their peers' windows, the longest waiting first.
+    hungry: VecDeque<SessionId>,
 }
 
 impl Client {
@@ -164,6 +168,7 @@ impl Client {
             next_session: 1,
             next_priority: i32::MAX,
             hedges: 0,
+            hungry: VecDeque::new(),
         }
     }
 
@@ -198,6 +203,7 @@ impl Client {
             self.unwant(id, &cid);
         }
         self.sessions.remove(&id);
+        self.hungry.retain(|s| *s != id);
     }
 
     /// What the session's search came to so far.
@@ -234,6 +240,7 @@ impl Client {
                     told: SmallVec::new(),
                     have: SmallVec::new(),
                     refused: SmallVec::new(),
+                    missed: SmallVec::new(),
                 }
             });
             want.sessions.push(id);
@@ -269,6 +276,42 @@ impl Client {
         {
             self.withdraw(cid, &want, None);
         }
+    }
+
+    /// The block is here by other ways: nobody is asked for it any more.
+    pub fn came(&mut self, cid: &Cid, now: Instant) {
+        let Some(want) = self.wants.remove(cid) else { return };
+        self.withdraw(cid, &want, None);
+        self.feed(now);
+        for id in &want.sessions {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.wants.remove(cid);
+            }
+            self.schedule(*id, now);
+        }
+    }
+
+    /// There may be room in the peers' windows: sessions that wait for it have their turn.
+    fn feed(&mut self, now: Instant) {
+        for _ in 0..self.hungry.len() {
+            let Some(id) = self.hungry.pop_front() else { return };
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.hungry = false;
+                self.schedule(id, now);
+            }
+        }
+    }
+
+    /// Bytes of a message are coming from a peer.
+    pub fn heard(&mut self, id: &PeerId, at: Instant) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.heard(at);
+        }
+    }
+
+    /// Whether the peer counts as connected here.
+    pub fn knows(&self, id: &PeerId) -> bool {
+        self.peers.get(id).is_some_and(|p| p.connected)
     }
 
     /// Takes a want back from everybody but `except`.
@@ -388,12 +431,18 @@ impl Client {
                 want.have.push(peer_id);
             }
             want.refused.retain(|p| *p != peer_id);
-            let sessions = want.sessions.clone();
+            want.missed.retain(|p| *p != peer_id);
+            let (sessions, asks) = (want.sessions.clone(), want.asks.clone());
             for id in sessions {
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.add_partner(peer_id);
                 }
                 self.schedule(id, now);
+            }
+            for asked in asks {
+                if self.peers.get(&asked).is_some_and(|p| p.strikes > 0) {
+                    self.hedge(&asked, usize::MAX, now);
+                }
             }
             return;
         }
@@ -440,6 +489,7 @@ impl Client {
                 }
             }
         }
+        self.feed(now);
         for id in touched {
             self.schedule(id, now);
         }
@@ -488,9 +538,6 @@ impl Client {
         let mut bytes = 0;
         let mut touched: HashSet<SessionId> = HashSet::new();
         let mut fresh = Vec::with_capacity(blocks.len());
-        if self.peers.get(&peer_id).is_some_and(|p| p.lateness == Lateness::TimedOut) {
-            self.forgive(&peer_id);
-        }
         for (cid, size) in blocks {
             if let Some(peer) = self.peers.get_mut(&peer_id) {
                 peer.served(cid);
@@ -523,6 +570,7 @@ impl Client {
                 self.actions.push_back(Action::Note(peer_id, deed));
             }
         }
+        self.feed(now);
         for id in touched {
             self.schedule(id, now);
         }
@@ -537,16 +585,6 @@ impl Client {
                 let promised = peer.asks.get(cid).is_some_and(|a| a.promised);
                 let deed = if promised { Deed::HaveWithoutDelivery } else { Deed::Timeout };
                 self.actions.push_back(Action::Note(*id, deed));
-            }
-        }
-    }
-
-    /// A peer that was given up delivers after all: what is on its list may be asked of it again.
-    fn forgive(&mut self, id: &PeerId) {
-        let Some(peer) = self.peers.get(id) else { return };
-        for cid in peer.listed() {
-            if let Some(want) = self.wants.get_mut(&cid) {
-                want.refused.retain(|p| p != id);
             }
         }
     }

@@ -14,6 +14,8 @@ use crate::{
 
 /// Asks remembered for telling late blocks from unasked ones.
 const MAX_REMEMBERED: usize = 16_384;
+/// Blocks asked at once of a peer that was given up, until it gives something.
+const PROBE_ASKS: usize = 4;
 /// Samples kept for percentiles.
 const SAMPLES: usize = 64;
 /// The rate is measured over at least this long.
@@ -51,6 +53,8 @@ pub(super) struct Ask {
     pub(super) idle: bool,
     /// The peer had said HAVE.
     pub(super) promised: bool,
+    /// It was on the peer's list already and was not told again.
+    pub(super) quiet: bool,
 }
 
 /// How late a peer is with everything it was asked.
@@ -81,7 +85,11 @@ pub(super) struct Peer {
     pub(super) lateness: Lateness,
     /// It was charged for its present silence.
     pub(super) blamed: bool,
+    /// Times in a row that it was given up for giving nothing.
+    pub(super) strikes: u32,
     last_progress: Option<Instant>,
+    /// When bytes of a message came last; they may wait here to be stored.
+    last_heard: Option<Instant>,
     latency: Ring,
     gap: Ring,
     age: Ring,
@@ -115,7 +123,9 @@ impl Peer {
             window: limits.window_floor,
             lateness: Lateness::InTime,
             blamed: false,
+            strikes: 0,
             last_progress: None,
+            last_heard: None,
             latency: Ring::default(),
             gap: Ring::default(),
             age: Ring::default(),
@@ -141,7 +151,8 @@ impl Peer {
     }
 
     pub(super) fn has_room(&self, bytes: usize, limits: &Limits) -> bool {
-        self.asks.is_empty() || (self.inflight + bytes <= self.window && self.asks.len() < limits.asks_per_peer)
+        let asks = if self.strikes > 0 { PROBE_ASKS } else { limits.asks_per_peer };
+        self.asks.is_empty() || (self.inflight + bytes <= self.window && self.asks.len() < asks)
     }
 
     /// A guess when `bytes` more would be here, in seconds, made worse for peers of little repute.
@@ -151,9 +162,9 @@ impl Peer {
         (latency + (self.inflight + bytes) as f64 / rate) / self.score.max(0.01).powi(2)
     }
 
-    pub(super) fn ask(&mut self, cid: Cid, bytes: usize, promised: bool, now: Instant) {
+    pub(super) fn ask(&mut self, cid: Cid, bytes: usize, promised: bool, quiet: bool, now: Instant) {
         let idle = self.asks.is_empty();
-        if let Some(old) = self.asks.insert(cid, Ask { at: now, bytes, idle, promised }) {
+        if let Some(old) = self.asks.insert(cid, Ask { at: now, bytes, idle, promised, quiet }) {
             self.inflight -= old.bytes;
         }
         self.inflight += bytes;
@@ -201,12 +212,43 @@ impl Peer {
             Lateness::InTime => Duration::ZERO,
             Lateness::Late => self.late_after,
             Lateness::Stalled => self.late_after * 2,
-            Lateness::TimedOut => (self.late_after * 4).clamp(limits.timeout_floor, limits.timeout_ceiling),
+            Lateness::TimedOut => {
+                let first = (self.late_after * 4).clamp(limits.timeout_floor, limits.timeout_ceiling);
+                first.saturating_mul(1 << self.strikes.min(8)).min(limits.timeout_ceiling * 2)
+            }
+        }
+    }
+
+    /// Since when silence counts towards a step of lateness: bytes on their way show that it is alive, not that it is
+    /// in time, and not for ever.
+    pub(super) fn silent_since(&self, step: Lateness, owing: Instant, limits: &Limits) -> Instant {
+        match self.last_heard {
+            Some(heard) if step == Lateness::TimedOut => heard.clamp(owing, owing + limits.timeout_ceiling * 4),
+            _ => owing,
+        }
+    }
+
+    /// When the oldest ask has been passed over for too long, others having been answered since.
+    pub(super) fn too_old_at(&mut self, limits: &Limits) -> Option<Instant> {
+        let (_, ask) = self.oldest()?;
+        self.last_progress.is_some_and(|p| p > ask.at).then(|| ask.at + self.max_age(limits))
+    }
+
+    /// Bytes of a message came.
+    pub(super) fn heard(&mut self, at: Instant) {
+        self.last_heard = Some(self.last_heard.map_or(at, |heard| heard.max(at)));
+    }
+
+    /// Whether its wantlist has the block itself, written or about to be.
+    pub(super) fn lists_block(&self, cid: &Cid) -> bool {
+        match self.outbox.get(cid) {
+            Some(entry) => !entry.cancel && entry.kind == WantKind::Block,
+            None => !self.resend && self.remote.get(cid) == Some(&WantKind::Block),
         }
     }
 
     /// How old a single ask may grow while others are answered.
-    pub(super) fn max_age(&self, limits: &Limits) -> Duration {
+    fn max_age(&self, limits: &Limits) -> Duration {
         self.age.p95().map_or(limits.age_floor, |p95| (p95 * 6).max(limits.age_floor))
     }
 
@@ -231,6 +273,7 @@ impl Peer {
         }
         self.last_progress = Some(self.last_progress.map_or(at, |p| p.max(at)));
         self.lateness = Lateness::InTime;
+        self.strikes = 0;
         self.blamed = false;
         service
     }
@@ -367,11 +410,6 @@ impl Peer {
         Some((entries, full))
     }
 
-    /// What it has on its wantlist or is about to get there.
-    pub(super) fn listed(&self) -> Vec<Cid> {
-        self.remote.keys().chain(self.outbox.keys()).copied().collect()
-    }
-
     /// Whether it owes in a way that counts against it when another delivers instead; true once per silence.
     pub(super) fn take_blame(&mut self) -> bool {
         let to_blame =
@@ -390,7 +428,7 @@ impl Peer {
         self.order.clear();
         self.inflight = 0;
         self.lateness = Lateness::InTime;
-        self.last_progress = None;
+        (self.last_progress, self.last_heard, self.strikes) = (None, None, 0);
         self.resend = true;
         self.woken = false;
         self.outbox_order.clear();
@@ -455,12 +493,12 @@ mod tests {
         let mut p = Peer::new(&limits);
         let t0 = time::now();
         // 100 ms away, 100 MB/s: 2 x 10 MB.
-        p.ask(cid(0), 1, false, t0);
+        p.ask(cid(0), 1, false, false, t0);
         let ask = p.unask(&cid(0)).unwrap();
         p.progress(&[ask], 100_000, t0 + Duration::from_millis(100), &limits);
         let mut at = t0 + Duration::from_millis(100);
         for n in 1..40 {
-            p.ask(cid(n), 1, false, at);
+            p.ask(cid(n), 1, false, false, at);
             p.asks.get_mut(&cid(n)).unwrap().idle = false;
             let ask = p.unask(&cid(n)).unwrap();
             at += Duration::from_millis(10);

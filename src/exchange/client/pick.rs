@@ -16,16 +16,19 @@ const POOR: f64 = 0.42;
 
 /// What came of looking for a peer.
 enum Pick {
-    Peer(PeerId),
-    /// There are good peers; their windows are full.
-    Full,
+    Peer(PeerId, u8),
+    /// There are peers, the best of this class; their windows are full.
+    Full(u8),
     Nobody,
 }
+
+/// The class of peers that give nothing: they are asked, but others are looked for at the same time.
+const SILENT: u8 = 2;
 
 /// How gladly a peer is asked; the lower the better.
 fn class(peer: &Peer) -> u8 {
     match peer {
-        p if p.lateness >= Lateness::Stalled => 2,
+        p if p.lateness >= Lateness::Stalled || p.strikes > 0 => SILENT,
         p if p.score < POOR => 1,
         _ => 0,
     }
@@ -39,6 +42,7 @@ impl Client {
         let bytes = session.block_bytes();
         let mut kept = Vec::new();
         let mut stuck = Vec::new();
+        let mut full = false;
         while kept.len() < SCAN
             && let Some(cid) = queue.pop_front()
         {
@@ -48,11 +52,20 @@ impl Client {
                 continue;
             }
             match self.pick(want, session, bytes, u8::MAX) {
-                Pick::Peer(peer) => self.ask(peer, cid, bytes, now),
-                Pick::Full => {
+                Pick::Peer(peer, class) => {
+                    self.ask(peer, cid, bytes, now);
+                    if class >= SILENT {
+                        stuck.push(cid);
+                    }
+                }
+                Pick::Full(class) => {
+                    full = true;
+                    if class >= SILENT {
+                        stuck.push(cid);
+                    }
                     kept.push(cid);
                     // Without refusals every want behind it sees the same full windows.
-                    if self.wants.get(&cid).is_some_and(|w| w.refused.is_empty()) {
+                    if self.wants.get(&cid).is_some_and(|w| w.refused.is_empty() && w.missed.is_empty()) {
                         break;
                     }
                 }
@@ -67,6 +80,9 @@ impl Client {
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.queue = queue;
+            if full && !std::mem::replace(&mut session.hungry, true) {
+                self.hungry.push_back(id);
+            }
         }
         self.look_for_peers(id, &stuck, now);
     }
@@ -88,7 +104,7 @@ impl Client {
             if !peer.reachable() || want.refused.contains(&id) || want.asks.contains(&id) {
                 continue;
             }
-            let class = class(peer);
+            let class = if want.missed.contains(&id) { SILENT } else { class(peer) };
             if class > worst {
                 continue;
             }
@@ -105,9 +121,9 @@ impl Client {
         }
         match best {
             // A better one is busy with our own wants: waiting for it beats asking a bad one.
-            Some((class, _, _)) if best_full < class => Pick::Full,
-            Some((_, _, peer)) => Pick::Peer(peer),
-            None if best_full < u8::MAX => Pick::Full,
+            Some((class, _, _)) if best_full < class => Pick::Full(best_full),
+            Some((class, _, peer)) => Pick::Peer(peer, class),
+            None if best_full < u8::MAX => Pick::Full(best_full),
             None => Pick::Nobody,
         }
     }
@@ -115,10 +131,16 @@ impl Client {
     fn ask(&mut self, peer_id: PeerId, cid: Cid, bytes: usize, now: Instant) {
         let Some(want) = self.wants.get_mut(&cid) else { return };
         let promised = want.have.contains(&peer_id);
+        let missed = want.missed.contains(&peer_id);
         want.asks.push(peer_id);
-        if let Some(peer) = self.peers.get_mut(&peer_id) {
-            peer.ask(cid, bytes, promised, now);
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+        // Telling again what is on its list makes it send what is already on its way once more.
+        let quiet = peer.strikes == 0 && !missed && peer.lists_block(&cid);
+        peer.ask(cid, bytes, promised, quiet, now);
+        if quiet {
+            return;
         }
+        want.missed.retain(|p| *p != peer_id);
         self.tell(peer_id, cid, WantKind::Block);
     }
 
@@ -135,7 +157,7 @@ impl Client {
                 continue;
             }
             let bytes = session.block_bytes();
-            if let Pick::Peer(second) = self.pick(want, session, bytes, 1) {
+            if let Pick::Peer(second, _) = self.pick(want, session, bytes, 1) {
                 self.hedges += 1;
                 self.ask(second, cid, bytes, now);
             }
@@ -197,8 +219,8 @@ impl Client {
         if due(session.next_round) {
             session.next_round = None;
             session.rounds += 1;
-            let front: Vec<Cid> = session.queue.iter().take(limits.probe_blocks).copied().collect();
-            for cid in front {
+            let queued: Vec<Cid> = session.queue.iter().copied().collect();
+            for cid in queued {
                 let Some(want) = self.wants.get_mut(&cid) else { continue };
                 // It is still on their lists, but a list may have been cut or the answer lost.
                 let refused = std::mem::take(&mut want.refused);

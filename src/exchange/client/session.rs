@@ -44,6 +44,8 @@ pub(super) struct Session {
     /// Connected peers that may be asked for presence, the best first.
     pub(super) breadth: usize,
     pub(super) next_probe: Option<Instant>,
+    /// It is among those that wait for room.
+    pub(super) hungry: bool,
     pub(super) searching: bool,
     pub(super) next_search: Option<Instant>,
     /// When refusals are forgotten and everybody is asked once more.
@@ -69,6 +71,7 @@ impl Session {
             partners: Vec::new(),
             breadth: limits.probe_first,
             next_probe: None,
+            hungry: false,
             searching: false,
             next_search: None,
             next_round: None,
@@ -108,10 +111,6 @@ impl Session {
                 self.partners.push(Partner { peer, refusals: 0 });
             }
         }
-    }
-
-    pub(super) fn drop_partner(&mut self, peer: &PeerId) {
-        self.partners.retain(|p| p.peer != *peer);
     }
 
     pub(super) fn note_asked(&mut self, peer: PeerId) {

@@ -69,6 +69,8 @@ struct Sim {
     /// Pseudo-random extra delay up to this many milliseconds, which reorders messages.
     jitter_ms: u64,
     seed: u64,
+    /// Of a hundred replies with a block so many are lost on their way, as when their stream is reset.
+    loss: u64,
 }
 
 impl Sim {
@@ -98,6 +100,7 @@ impl Sim {
             unasked: 0,
             jitter_ms: 0,
             seed: 1,
+            loss: 0,
         };
         for n in 0..sim.nodes.len() {
             sim.client.connected(sim.nodes[n].id, 0.5, true, now);
@@ -173,6 +176,9 @@ impl Sim {
                 let took = Duration::from_secs_f64(f64::from(SIZE) / node.rate);
                 node.busy_until = node.busy_until.max(self.now) + took;
                 let delay = delay + (node.busy_until - self.now);
+                if self.random(100) < self.loss {
+                    continue;
+                }
                 self.post(delay, Event::Block(n, cid));
             }
         }
@@ -459,6 +465,88 @@ fn a_newcomer_is_asked_at_once() {
     sim.client.connected(sim.nodes[1].id, 0.5, true, sim.now);
     sim.run(ms(30));
     assert_eq!(sim.from(1), 1);
+}
+
+#[test]
+fn what_came_by_other_ways_makes_room_for_the_next_wants() {
+    let mut sim = Sim::new(&[Manner::Stalls], 0);
+    let session = sim.client.open(cid(0));
+    sim.client.provider(session, sim.nodes[0].id, sim.now);
+    sim.want_all(session, 0..100);
+    let asked = sim.asked[0];
+    assert!(asked < 90, "the window is full after {asked}");
+    (0..10).for_each(|n| sim.client.came(&cid(n), sim.now));
+    sim.act();
+    assert!(sim.asked[0] >= asked + 10, "{} after {asked}", sim.asked[0]);
+    sim.check();
+}
+
+#[test]
+fn a_session_that_waits_for_room_gets_it_from_another() {
+    let mut sim = Sim::new(&[Manner::Honest], 400);
+    let (big, small) = (sim.client.open(cid(0)), sim.client.open(cid(300)));
+    for session in [big, small] {
+        sim.client.provider(session, sim.nodes[0].id, sim.now);
+    }
+    sim.want_all(big, 0..300);
+    sim.want_all(small, 300..310);
+    sim.run(ms(5000));
+    assert_eq!((sim.got.len(), sim.late), (310, 0));
+}
+
+#[test]
+fn lost_replies_are_asked_for_again_of_the_only_peer() {
+    for (loss, limit) in [(5, 30), (30, 60), (60, 120)] {
+        let mut sim = Sim::new(&[Manner::Honest], 250);
+        sim.loss = loss;
+        let session = sim.client.open(cid(0));
+        sim.client.provider(session, sim.nodes[0].id, sim.now);
+        sim.want_all(session, 0..250);
+        sim.run(Duration::from_secs(limit));
+        assert_eq!(sim.got.len(), 250, "with {loss} of a hundred lost, after {limit} s");
+        assert_eq!(sim.unasked, 0);
+        assert!(sim.late < 25, "{} duplicates with {loss} of a hundred lost", sim.late);
+    }
+}
+
+#[test]
+fn an_only_peer_that_was_silent_is_asked_again_and_the_next_session_asks_it_at_once() {
+    let mut sim = Sim::new(&[Manner::Stalls], 120);
+    let session = sim.client.open(cid(0));
+    sim.client.provider(session, sim.nodes[0].id, sim.now);
+    sim.want_all(session, 0..100);
+    sim.run(Duration::from_secs(20));
+    assert!(sim.got.is_empty());
+    assert!(sim.asked[0] < 100, "{} wants told to a silent peer", sim.asked[0]);
+    sim.client.close(session);
+    sim.act();
+    sim.nodes[0].manner = Manner::Honest;
+    let session = sim.client.open(cid(100));
+    sim.want_all(session, 100..120);
+    sim.run(ms(1000));
+    assert_eq!(sim.got.len(), 20, "nobody else is there to be asked");
+}
+
+#[test]
+fn what_waits_here_to_be_stored_is_not_asked_for_twice() {
+    let mut sim = Sim::new(&[Manner::Stalls], 40);
+    let (peer, session) = (sim.nodes[0].id, sim.client.open(cid(0)));
+    sim.client.provider(session, peer, sim.now);
+    sim.want_all(session, 0..15);
+    let asked = sim.asked[0];
+    // Bytes keep coming for longer than any timeout while the store is slow.
+    for _ in 0..20 {
+        sim.run(ms(500));
+        sim.client.heard(&peer, sim.now);
+    }
+    assert_eq!(sim.asked[0], asked);
+    // And what was given up comes after all: the rest is waited for without being told again.
+    sim.run(Duration::from_secs(15));
+    let told = sim.asked[0];
+    sim.client.arrived(peer, &[(cid(0), SIZE)], sim.now, sim.now);
+    sim.act();
+    assert_eq!(sim.asked[0], told);
+    sim.check();
 }
 
 #[test]

@@ -23,8 +23,8 @@ impl Client {
                 Lateness::Stalled => Some(Lateness::TimedOut),
                 Lateness::TimedOut => None,
             };
-            let step = step.map(|step| owing + p.late_after(step, &limits));
-            let age = p.oldest().map(|(_, ask)| ask.at + p.max_age(&limits));
+            let step = step.map(|step| p.silent_since(step, owing, &limits) + p.late_after(step, &limits));
+            let age = p.too_old_at(&limits);
             step.into_iter().chain(age).min()
         });
         let peers = peers.min();
@@ -47,17 +47,20 @@ impl Client {
         for id in due {
             self.tick_session(id, now);
         }
+        self.feed(now);
     }
 
     fn tick_peer(&mut self, id: PeerId, now: Instant) {
         let limits = self.limits;
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(owing) = peer.owing_since() else { return };
-        let owed_for = now.saturating_duration_since(owing);
         let before = peer.lateness;
         let step = [Lateness::TimedOut, Lateness::Stalled, Lateness::Late]
             .into_iter()
-            .find(|step| owed_for >= peer.late_after(*step, &limits))
+            .find(|step| {
+                now.saturating_duration_since(peer.silent_since(*step, owing, &limits))
+                    >= peer.late_after(*step, &limits)
+            })
             .unwrap_or(Lateness::InTime);
         if step > before {
             peer.lateness = step;
@@ -75,25 +78,22 @@ impl Client {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let owed = peer.oldest_asks(usize::MAX);
         let promised = peer.asks.values().any(|a| a.promised);
-        for cid in &owed {
-            peer.unask(cid);
-        }
+        // What was only waited for, and not told again, has to be told again: the answer may be lost.
+        let quiet: Vec<Cid> = owed.iter().filter(|cid| peer.unask(cid).is_some_and(|a| a.quiet)).copied().collect();
+        (peer.strikes, peer.lateness) = (peer.strikes.saturating_add(1), Lateness::InTime);
         if !std::mem::replace(&mut peer.blamed, true) {
             let deed = if promised { Deed::HaveWithoutDelivery } else { Deed::Timeout };
             self.actions.push_back(Action::Note(id, deed));
         }
         for cid in &owed {
             if let Some(want) = self.wants.get_mut(cid) {
-                // Asked again of it only in the next round, when nobody else had it.
-                if !want.refused.contains(&id) {
-                    want.refused.push(id);
-                }
                 want.have.retain(|p| *p != id);
             }
         }
-        for session in self.sessions.values_mut() {
-            session.drop_partner(&id);
+        for cid in &quiet {
+            self.missed(&id, cid);
         }
+        // It stays a partner: it is asked for a little, the least gladly of all, and it may be the only one.
         self.requeue(&id, &owed, now);
     }
 
@@ -102,12 +102,10 @@ impl Client {
         let limits = self.limits;
         let mut old: Vec<Cid> = Vec::new();
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let max_age = peer.max_age(&limits);
         let mut promised = false;
-        while let Some((cid, ask)) = peer.oldest() {
-            if now.saturating_duration_since(ask.at) < max_age {
-                break;
-            }
+        while peer.too_old_at(&limits).is_some_and(|at| at <= now)
+            && let Some((cid, ask)) = peer.oldest()
+        {
             peer.unask(&cid);
             promised |= ask.promised;
             old.push(cid);
@@ -121,11 +119,18 @@ impl Client {
         for cid in &old {
             if let Some(want) = self.wants.get_mut(cid) {
                 want.have.retain(|p| *p != id);
-                if !want.refused.contains(&id) {
-                    want.refused.push(id);
-                }
             }
+            self.missed(&id, cid);
         }
         self.requeue(&id, &old, now);
+    }
+
+    /// A peer has not sent this block where it might have: it is told again, when nobody else can be asked.
+    fn missed(&mut self, id: &PeerId, cid: &Cid) {
+        if let Some(want) = self.wants.get_mut(cid)
+            && !want.missed.contains(id)
+        {
+            want.missed.push(*id);
+        }
     }
 }
