@@ -3,7 +3,7 @@
 //!
 //! For everyone who turns bytes into blocks or blocks into bytes. What always holds: the same input and parameters give
 //! the same CIDs as Kubo's defaults (IPIP-499 profile `unixfs-v0-2015`), no input makes it panic, and nothing here holds
-//! more of a file than a stated window. Start with [`file`] to write and [`read`] to read.
+//! more of a file than a stated window. Start with [`mod@file`] to write and [`read`] to read.
 
 pub mod car;
 pub mod cbor;

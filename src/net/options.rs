@@ -54,7 +54,7 @@ pub struct NetLimits {
     pub pending_connections: u32,
     /// Inbound streams of our own protocols open at once on one connection.
     pub inbound_streams_per_connection: usize,
-    /// Streams of any protocol on one connection, both ways.
+    /// Streams of any protocol on one QUIC connection, both ways (TCP: see `YAMUX_STREAMS` in `swarm.rs`).
     pub streams_per_connection: usize,
     /// How long a connection without streams is kept.
     pub idle_timeout: Duration,

@@ -26,6 +26,8 @@ use prometheus_client::registry::Registry;
 use super::{dht::Records, error::NetError, options::NetOptions, peers::Book, streams};
 use crate::base::{Multiaddr, PeerId, Tasks};
 
+/// Streams of one yamux connection.
+const YAMUX_STREAMS: usize = 4093;
 /// Topics one peer may subscribe to.
 const MAX_TOPICS: usize = 100;
 /// The largest DHT message, in bytes.
@@ -154,7 +156,9 @@ fn transport(options: &NetOptions, book: Arc<Book>) -> Result<Boxed<(PeerId, Str
 
 fn sockets(options: &NetOptions) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
     let mut yamux = yamux::Config::default();
-    yamux.set_max_num_streams(options.limits.streams_per_connection);
+    // A side effect is wanted: the crate divides a fixed 1 GiB among this many streams, so no window grows past 1 MiB.
+    // js-libp2p sends a frame as large as the window it is given, and this crate ends connections over larger frames.
+    yamux.set_max_num_streams(YAMUX_STREAMS);
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(&options.keypair).map_err(setup)?)

@@ -266,8 +266,16 @@ async fn a_master_that_joins_after_20000_commands_and_a_purge_catches_up_from_a_
             sequence: i * 80 + j,
             command: Command::Noop { payload: vec![0; 64] },
         });
-        let requests = requests.collect();
-        under_way.push(async move { raft.propose(requests).await.unwrap() });
+        let requests: Vec<Request> = requests.collect();
+        // On a busy machine a proposal may run out of time; asking again under the same numbers is safe.
+        under_way.push(async move {
+            for _ in 0..6 {
+                if raft.propose(requests.clone()).await.is_ok() {
+                    return;
+                }
+            }
+            panic!("no proposal was accepted in six attempts");
+        });
         if under_way.len() == 10 {
             futures::future::join_all(under_way.drain(..)).await;
         }
