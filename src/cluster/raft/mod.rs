@@ -61,6 +61,8 @@ pub type State = StateReader<KvTables>;
 
 /// How long a change of the masters' group or a snapshot may take.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a wanted snapshot is waited for before it is asked for again.
+const SNAPSHOT_AGAIN: Duration = Duration::from_millis(250);
 /// How long a read may wait for a quorum.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -215,8 +217,22 @@ impl Raft {
     pub async fn snapshot_now(&self) -> Result<(), ProposeError> {
         let stopped = |e: openraft::errors::Fatal<TypeConfig>| ProposeError::Stopped(e.to_string());
         let applied = self.status().applied;
-        self.inner.raft.trigger().snapshot().await.map_err(stopped)?;
-        self.wait(CHANGE_PATIENCE, |s| s.snapshot >= applied).await?;
+        let built = async {
+            let mut status = self.watch();
+            loop {
+                let at = status.borrow_and_update().snapshot;
+                if at >= applied {
+                    return Ok(());
+                }
+                // While one is being built the trigger is passed over, so it is pulled again when that one is done.
+                self.inner.raft.trigger().snapshot().await.map_err(stopped)?;
+                let done = timeout(SNAPSHOT_AGAIN, status.wait_for(|s| s.snapshot > at)).await;
+                if let Ok(Err(_)) = done {
+                    return Err(ProposeError::Stopped("the node is stopping".into()));
+                }
+            }
+        };
+        timeout(CHANGE_PATIENCE, built).await.map_err(|_| ProposeError::Timeout)??;
         let upto = self.status().snapshot.saturating_sub(self.inner.snapshots.keep);
         if upto > self.status().purged {
             self.inner.raft.trigger().purge_log(upto).await.map_err(stopped)?;
