@@ -43,7 +43,7 @@ cli_add() { local got; got=$(printf 'hello world' | remote add -Q); echo "got $g
 cli_add_folder() { local got want; got=$(remote add -r -Q "$SCRATCH/folder"); want=$(kubo add -n -r -Q "$SCRATCH/folder"); echo "got $got, want $want"; [ "$got" = "$want" ]; }
 cli_cat() { [ "$(remote cat "$HELLO")" = "hello world" ]; }
 cli_get() { rm -rf "$SCRATCH/out"; remote get -o "$SCRATCH/out" "$(remote add -r -Q "$SCRATCH/folder")" && diff -r "$SCRATCH/out" "$SCRATCH/folder"; }
-cli_ls() { remote ls "$(remote add -r -Q "$SCRATCH/folder")" | tee "$SCRATCH/ls" | head -3; [ "$(wc -l <"$SCRATCH/ls")" = "$FILES" ]; }
+cli_ls() { remote ls "$(remote add -r -Q "$SCRATCH/folder")" >"$SCRATCH/ls" && head -3 "$SCRATCH/ls"; [ "$(wc -l <"$SCRATCH/ls")" = "$FILES" ]; }
 cli_id() { remote id | tee "$SCRATCH/id" && [ "$(jq -r .ID "$SCRATCH/id")" = "${PEER_OF[node]}" ]; }
 cli_pins() {
   remote pin ls --type=recursive | grep -q "$HELLO" && remote pin rm "$HELLO" && ! remote pin ls --type=recursive | grep -q "$HELLO" \
