@@ -21,6 +21,10 @@ use crate::{
 
 /// How often written data is flushed in the background, in milliseconds.
 const FLUSH_EVERY_MS: u64 = 1_000;
+/// How often, and after which wait, the lock of an engine that is being closed is tried again.
+const LOCK_TRIES: u32 = 100;
+/// See [`LOCK_TRIES`].
+const LOCK_WAIT: Duration = Duration::from_millis(20);
 
 /// How long a folder that did not work is left alone before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -78,7 +82,23 @@ fn suspicious(e: &io::Error) -> bool {
     )
 }
 
+/// Opens the engine. One that this process has just let go of gives its file's lock back from a thread of its own, so
+/// that is waited for.
 fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Trouble> {
+    for _ in 0..LOCK_TRIES {
+        match try_open(dir, cache_bytes) {
+            Err(Trouble::Damaged(reason)) if reason.contains("could not acquire lock") => {
+                // There is no event to wait on.
+                #[allow(clippy::disallowed_methods)]
+                std::thread::sleep(LOCK_WAIT);
+            }
+            outcome => return outcome,
+        }
+    }
+    Err(Trouble::Io(io::Error::new(io::ErrorKind::WouldBlock, "the engine's files are still in use")))
+}
+
+fn try_open(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Trouble> {
     guard(|| {
         let db = sled::Config::new()
             .path(dir)
