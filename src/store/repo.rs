@@ -9,12 +9,12 @@ use std::{
 use data_encoding::HEXLOWER;
 
 use super::{
-    Blocks, Kv, Pins, Recovered, StoreError, Wal,
+    Batch, Blocks, Durability, Kv, Pins, Recovered, StoreError, Wal,
     files::{Lock, check_name, make_dir, read_small, write_whole},
     kv::{RedbKv, SledKv},
     wal::WeakWal,
 };
-use crate::base::{Keypair, PeerId, random};
+use crate::base::{Cid, Keypair, PeerId, random};
 
 /// How a repo is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +75,9 @@ const LAYOUT: &str = "1";
 const KEY_FILE: &str = "identity.key";
 const ID_FILE: &str = "storage_id";
 const VERSION_FILE: &str = "version";
+/// Table of single roots by name, and the name of the files tree's.
+const ROOTS: &str = "roots";
+const FILES_KEY: &[u8] = b"files";
 
 impl Repo {
     /// Opens the repo in `dir`, making a missing one.
@@ -145,6 +148,25 @@ impl Repo {
     /// What must last: pins, roots, outboxes.
     pub fn state(&self) -> &Arc<dyn Kv> {
         &self.inner.state
+    }
+
+    /// The root of the files tree (MFS); `None` before anything was put there. What it links to stays, as under a pin.
+    pub fn files_root(&self) -> Result<Option<Cid>, StoreError> {
+        let Some(bytes) = self.inner.state.get(ROOTS, FILES_KEY)? else { return Ok(None) };
+        let damaged =
+            |reason: String| StoreError::Damaged { what: "the root of the files tree".into(), offset: 0, reason };
+        Cid::try_from(bytes.as_slice()).map(Some).map_err(|e| damaged(e.to_string()))
+    }
+
+    /// Moves the root of the files tree; durable when it returns. Everything below must be durable before.
+    pub async fn set_files_root(&self, root: Cid) -> Result<(), StoreError> {
+        let state = Arc::clone(&self.inner.state);
+        let task = tokio::task::spawn_blocking(move || {
+            let mut batch = Batch::new();
+            batch.put(ROOTS, FILES_KEY, root.to_bytes());
+            state.commit(batch, Durability::Immediate)
+        });
+        task.await.map_err(|_| StoreError::Closed)?
     }
 
     /// What can be relearnt: address books, reputation, DHT records. May be found empty after a crash.
@@ -288,7 +310,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
-    use crate::store::{Batch, Durability};
+    use crate::base::{Block, Codec, Hash};
 
     fn open(dir: &Path) -> Result<Repo, StoreError> {
         let small = StoreOptions { wal_segment_bytes: 1 << 16, ..StoreOptions::default() };
@@ -317,6 +339,21 @@ mod tests {
         assert!(matches!(open(&dir), Err(StoreError::Locked { .. })));
         drop(blocks);
         assert_eq!(open(&dir).unwrap().storage_id(), id);
+    }
+
+    #[tokio::test]
+    async fn the_root_of_the_files_tree_lasts() {
+        let root = tempfile::tempdir().unwrap();
+        let repo = open(root.path()).unwrap();
+        assert_eq!(repo.files_root().unwrap(), None);
+        for content in ["one", "two"] {
+            let cid = *Block::new(Codec::Raw, Hash::Sha2_256, content).unwrap().cid();
+            repo.set_files_root(cid).await.unwrap();
+            assert_eq!(repo.files_root().unwrap(), Some(cid));
+        }
+        let last = repo.files_root().unwrap();
+        drop(repo);
+        assert_eq!(open(root.path()).unwrap().files_root().unwrap(), last);
     }
 
     /// What a crash may leave of the file that was being made, by the bytes it was to have.
