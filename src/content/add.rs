@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
@@ -11,9 +11,10 @@ use super::{AddEvent, AddOptions, Added, Content, ContentError};
 use crate::{
     base::Cid,
     dag::{
-        ImportParams, OutBlock,
+        Chunking, ImportParams, Layout, OutBlock,
         chunk::Chunker,
         file::{self, FileRoot, TreeBuilder},
+        unixfs::Attributes,
     },
     store::{Blocks, NewBlock, PinKind},
 };
@@ -72,24 +73,38 @@ fn lanes() -> usize {
     std::thread::available_parallelism().map_or(2, |n| n.get() + 1).clamp(2, 16)
 }
 
-async fn hash(params: Arc<ImportParams>, chunk: Bytes) -> Result<(OutBlock, FileRoot), ContentError> {
+async fn hash(
+    params: Arc<ImportParams>,
+    chunk: Bytes,
+    attributes: Attributes,
+) -> Result<(OutBlock, FileRoot), ContentError> {
     if chunk.len() <= INLINE_HASH_BYTES {
-        return Ok(file::leaf(&params, chunk)?);
+        return Ok(file::leaf_with(&params, chunk, &attributes)?);
     }
-    let leaf = tokio::task::spawn_blocking(move || file::leaf(&params, chunk)).await.map_err(ContentError::joined)?;
-    Ok(leaf?)
+    let leaf = tokio::task::spawn_blocking(move || file::leaf_with(&params, chunk, &attributes));
+    Ok(leaf.await.map_err(ContentError::joined)??)
 }
 
 /// Imports one file from its chunks, which must be cut already. `progress` hears the bytes so far.
 pub(super) async fn import(
     params: &Arc<ImportParams>,
+    attributes: &Attributes,
     chunks: impl Stream<Item = Result<Bytes, ContentError>> + Send,
     sink: &mut Sink,
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<FileRoot, ContentError> {
+    let mut chunks = std::pin::pin!(chunks);
+    let first = chunks.try_next().await?;
+    let second = if first.is_some() { chunks.try_next().await? } else { None };
+    if second.is_none() && params.layout == Layout::Balanced {
+        let (leaf, root) = hash(params.clone(), first.unwrap_or_default(), *attributes).await?;
+        sink.put(leaf).await?;
+        progress(root.size);
+        return Ok(root);
+    }
     let mut tree = TreeBuilder::new((**params).clone())?;
-    let leaves = chunks.map_ok(|chunk| hash(params.clone(), chunk)).try_buffered(lanes());
-    let mut leaves = std::pin::pin!(leaves);
+    let chunks = stream::iter(first.into_iter().chain(second).map(Ok)).chain(chunks);
+    let mut leaves = chunks.map_ok(|chunk| hash(params.clone(), chunk, Attributes::default())).try_buffered(lanes());
     let mut bytes = 0;
     while let Some((out, root)) = leaves.try_next().await? {
         sink.put(out).await?;
@@ -99,12 +114,7 @@ pub(super) async fn import(
             sink.put(node).await?;
         }
     }
-    if bytes == 0 {
-        let (out, root) = file::leaf(params, Bytes::new())?;
-        sink.put(out).await?;
-        tree.push(root)?;
-    }
-    let (rest, root) = tree.finish()?;
+    let (rest, root) = tree.finish(attributes)?;
     for node in rest {
         sink.put(node).await?;
     }
@@ -114,9 +124,9 @@ pub(super) async fn import(
 /// Cuts a stream of pieces of any size into chunks.
 pub(super) fn cut(
     pieces: impl Stream<Item = io::Result<Bytes>> + Send,
-    chunk_bytes: usize,
+    chunking: Chunking,
 ) -> impl Stream<Item = Result<Bytes, ContentError>> + Send {
-    let state = (Box::pin(pieces), Some(Chunker::new(chunk_bytes)));
+    let state = (Box::pin(pieces), Some(Chunker::new(chunking)));
     futures::stream::try_unfold(state, |(mut pieces, mut chunker)| async move {
         loop {
             let Some(cutter) = &mut chunker else { return Ok(None) };
@@ -147,7 +157,7 @@ impl Content {
         let mut sink = Sink::new(self, &options);
         let events = options.events.clone();
         let progress = |bytes| tell_progress(&events, "", bytes);
-        let root = import(&params, cut(source, params.chunk_bytes), &mut sink, progress).await?;
+        let root = import(&params, &Attributes::default(), cut(source, params.chunker), &mut sink, progress).await?;
         sink.finish().await?;
         let added =
             Added { path: String::new(), cid: root.cid, size: root.size, tsize: root.tsize, blocks: sink.count };
@@ -158,7 +168,7 @@ impl Content {
 
     /// Adds one file from a reader.
     pub async fn add_reader(&self, source: impl AsyncRead + Send, options: AddOptions) -> Result<Added, ContentError> {
-        let pieces = ReaderStream::with_capacity(source, options.params.chunk_bytes.clamp(4096, 1 << 20));
+        let pieces = ReaderStream::with_capacity(source, options.params.chunker.max_bytes().clamp(4096, 1 << 20));
         self.add_stream(pieces, options).await
     }
 

@@ -15,7 +15,7 @@ use futures::stream;
 use tokio::sync::mpsc;
 
 use super::{AddOptions, Added, Content, ContentError, tree::MAX_DEPTH};
-use crate::dag::DagError;
+use crate::dag::{Chunking, DagError, chunk::Chunker};
 
 /// What the reading thread says.
 enum Found {
@@ -28,6 +28,8 @@ enum Found {
     Failed(ContentError),
 }
 
+/// Bytes read at a time when a chunker decides where to cut.
+const PIECE_BYTES: usize = 1 << 20;
 /// Chunks read ahead of the hashing.
 const READ_AHEAD: usize = 8;
 
@@ -40,7 +42,7 @@ pub(super) async fn add_path(
     let name = root_name(path)?;
     let mut tree = content.add_tree(options.clone())?;
     let (sender, mut found) = mpsc::channel(READ_AHEAD);
-    let mut reader = Reader { sender, chunk_bytes: options.params.chunk_bytes, hidden: options.hidden, recursive };
+    let mut reader = Reader { sender, chunking: options.params.chunker, hidden: options.hidden, recursive };
     let root = path.to_owned();
     let reading = tokio::task::spawn_blocking(move || {
         if let Err(Stop::Error(error)) = reader.item(&root, name, 0) {
@@ -105,7 +107,7 @@ impl From<ContentError> for Stop {
 
 struct Reader {
     sender: mpsc::Sender<Found>,
-    chunk_bytes: usize,
+    chunking: Chunking,
     hidden: bool,
     recursive: bool,
 }
@@ -163,18 +165,33 @@ impl Reader {
         let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
         let mut file = File::options().read(true).custom_flags(flags).open(path).map_err(fail)?;
         self.say(Found::File(name))?;
+        // A fixed size is read as such, so that nothing is copied; other chunkers cut what is read.
+        let (piece_bytes, mut chunker) = match self.chunking {
+            Chunking::Size(size) => (size, None),
+            other => (PIECE_BYTES, Some(Chunker::new(other))),
+        };
         let mut left = size;
         loop {
             // One byte more than is said to be left tells the end without another buffer.
-            let room = left.saturating_add(1).clamp(4096, self.chunk_bytes.max(4096) as u64) as usize;
-            let mut chunk = Vec::with_capacity(room.min(self.chunk_bytes));
-            (&mut file).take(self.chunk_bytes as u64).read_to_end(&mut chunk).map_err(fail)?;
-            let read = chunk.len();
+            let room = left.saturating_add(1).clamp(4096, piece_bytes.max(4096) as u64) as usize;
+            let mut piece = Vec::with_capacity(room.min(piece_bytes));
+            (&mut file).take(piece_bytes as u64).read_to_end(&mut piece).map_err(fail)?;
+            let read = piece.len();
             left = left.saturating_sub(read as u64);
-            if read > 0 {
-                self.say(Found::Chunk(chunk.into()))?;
+            match &mut chunker {
+                None if read > 0 => self.say(Found::Chunk(piece.into()))?,
+                None => {}
+                Some(chunker) => {
+                    chunker.push(piece.into());
+                    while let Some(chunk) = chunker.next_chunk() {
+                        self.say(Found::Chunk(chunk))?;
+                    }
+                }
             }
-            if read < self.chunk_bytes {
+            if read < piece_bytes {
+                if let Some(last) = chunker.and_then(Chunker::finish) {
+                    self.say(Found::Chunk(last))?;
+                }
                 return self.say(Found::FileEnd);
             }
         }

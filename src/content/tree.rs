@@ -13,8 +13,9 @@ use crate::{
     base::Cid,
     dag::{
         DagError, ImportParams, OutBlock,
-        dir::{DirBuilder, SHARD_ABOVE_BYTES, check_name, printable, symlink},
+        dir::{DirBuilder, check_name, printable, symlink},
         hamt::HamtBuilder,
+        unixfs::Attributes,
     },
 };
 
@@ -61,7 +62,7 @@ impl TreeAdder {
         path: &[u8],
         source: impl Stream<Item = io::Result<Bytes>> + Send,
     ) -> Result<Added, ContentError> {
-        let chunks = cut(source, self.params.chunk_bytes);
+        let chunks = cut(source, self.params.chunker);
         self.chunks(path, chunks).await
     }
 
@@ -75,7 +76,8 @@ impl TreeAdder {
         let shown = String::from_utf8_lossy(path).into_owned();
         let before = self.sink.count;
         let events = self.options.events.clone();
-        let root = import(&self.params, chunks, &mut self.sink, |bytes| tell_progress(&events, &shown, bytes)).await?;
+        let progress = |bytes| tell_progress(&events, &shown, bytes);
+        let root = import(&self.params, &Attributes::default(), chunks, &mut self.sink, progress).await?;
         let blocks = self.sink.count - before;
         let leaf = Leaf { cid: root.cid, tsize: root.tsize, size: root.size, blocks };
         self.place(&names, leaf).await
@@ -84,7 +86,7 @@ impl TreeAdder {
     /// Adds a symbolic link at `path` that leads to `target`.
     pub async fn symlink(&mut self, path: &[u8], target: &[u8]) -> Result<Added, ContentError> {
         let names = split(path)?;
-        let out = symlink(&self.params, target)?;
+        let out = symlink(&self.params, target, &Attributes::default())?;
         let (cid, tsize) = (*out.block.cid(), out.block.data().len() as u64);
         self.sink.put(out).await?;
         self.place(&names, Leaf { cid, tsize, size: 0, blocks: 1 }).await
@@ -247,7 +249,7 @@ fn build(
         entries.push((name, leaf));
     }
     let before = out.len();
-    let (cid, tsize) = if would_shard(&entries) {
+    let (cid, tsize) = if would_shard(params, &entries) {
         let mut dir = HamtBuilder::new();
         entries.into_iter().try_for_each(|(name, leaf)| dir.add(name, leaf.cid, leaf.tsize))?;
         dir.build(params, &mut |block| {
@@ -271,7 +273,8 @@ fn build(
 }
 
 /// Whether Kubo would shard a directory of these entries.
-fn would_shard(entries: &[(Vec<u8>, Leaf)]) -> bool {
-    let bytes: usize = entries.iter().map(|(name, leaf)| name.len() + leaf.cid.encoded_len()).sum();
-    bytes as u64 > SHARD_ABOVE_BYTES
+fn would_shard(params: &ImportParams, entries: &[(Vec<u8>, Leaf)]) -> bool {
+    let bytes = params.directory_bytes(&Attributes::default());
+    let bytes = entries.iter().fold(bytes, |sum, (name, leaf)| sum + params.entry_bytes(name, &leaf.cid, leaf.tsize));
+    params.must_shard(bytes, entries.len())
 }

@@ -5,12 +5,9 @@ use bytes::Bytes;
 use super::{
     DagError, ImportParams, OutBlock,
     pb::{PbLink, PbNode},
-    unixfs::{Kind, UnixFs},
+    unixfs::{Attributes, Kind, UnixFs},
 };
 use crate::base::Cid;
-
-/// Kubo shards a directory whose names and CIDs come to more bytes than this.
-pub const SHARD_ABOVE_BYTES: u64 = 256 * 1024;
 
 /// Longest name of an entry, in bytes, as file systems have it.
 pub const MAX_NAME_BYTES: usize = 255;
@@ -40,7 +37,7 @@ pub fn printable(name: &[u8]) -> String {
 #[derive(Debug, Default)]
 pub struct DirBuilder {
     links: Vec<PbLink>,
-    bytes: u64,
+    attributes: Attributes,
 }
 
 impl DirBuilder {
@@ -49,15 +46,16 @@ impl DirBuilder {
         Self::default()
     }
 
-    /// Adds an entry. `tsize` is the size of the whole DAG below it. Errors on an impossible name and as soon as
-    /// the directory would have to be sharded.
+    /// The same directory, saying this of itself.
+    pub fn with_attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = attributes;
+        self
+    }
+
+    /// Adds an entry. `tsize` is the size of the whole DAG below it. Errors on an impossible name.
     pub fn add(&mut self, name: impl Into<Vec<u8>>, cid: Cid, tsize: u64) -> Result<(), DagError> {
         let name = name.into();
         check_name(&name)?;
-        self.bytes += (name.len() + cid.encoded_len()) as u64;
-        if self.bytes > SHARD_ABOVE_BYTES {
-            return Err(DagError::WouldShard { bytes: self.bytes, limit: SHARD_ABOVE_BYTES });
-        }
         self.links.push(PbLink { cid, name, tsize });
         Ok(())
     }
@@ -72,16 +70,22 @@ impl DirBuilder {
         self.links.is_empty()
     }
 
-    /// The directory's node and the size of the whole DAG. Errors when two entries have the same name.
+    /// The directory's node and the size of the whole DAG. Errors when two entries have the same name, and when these
+    /// parameters want the directory sharded.
     pub fn build(mut self, params: &ImportParams) -> Result<(OutBlock, u64), DagError> {
         params.validate()?;
+        let bytes = params.directory_bytes(&self.attributes);
+        let bytes = self.links.iter().fold(bytes, |sum, l| sum + params.entry_bytes(&l.name, &l.cid, l.tsize));
+        if params.must_shard(bytes, self.links.len()) {
+            return Err(DagError::WouldShard { bytes, limit: params.hamt_threshold_bytes });
+        }
         self.links.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(pair) = self.links.windows(2).find(|pair| pair[0].name == pair[1].name) {
             return Err(DagError::BadName { name: printable(&pair[0].name), reason: "two entries have it" });
         }
         let links = self.links.iter().map(|link| link.cid).collect();
         let below = self.links.iter().fold(0u64, |sum, link| sum.saturating_add(link.tsize));
-        let message = UnixFs::new(Kind::Directory).encode();
+        let message = UnixFs::with_attributes(Kind::Directory, &self.attributes).encode();
         let node = PbNode { links: self.links, data: Some(message.into()) };
         let block = params.pb_block(node.encode())?;
         let tsize = below.saturating_add(block.data().len() as u64);
@@ -90,12 +94,12 @@ impl DirBuilder {
 }
 
 /// The node of a symbolic link. Errors when the target is empty, too long or contains NUL.
-pub fn symlink(params: &ImportParams, target: &[u8]) -> Result<OutBlock, DagError> {
+pub fn symlink(params: &ImportParams, target: &[u8], attributes: &Attributes) -> Result<OutBlock, DagError> {
     if target.is_empty() || target.contains(&0) || target.len() > MAX_TARGET_BYTES {
         return Err(DagError::BadName { name: printable(target), reason: "no symbolic link can lead there" });
     }
     params.validate()?;
-    let mut message = UnixFs::new(Kind::Symlink);
+    let mut message = UnixFs::with_attributes(Kind::Symlink, attributes);
     message.data = Some(Bytes::copy_from_slice(target));
     let node = PbNode { links: Vec::new(), data: Some(message.encode().into()) };
     Ok(OutBlock { block: params.pb_block(node.encode())?, links: Vec::new() })

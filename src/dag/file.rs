@@ -1,4 +1,4 @@
-//! Sans-IO: builds balanced UnixFS files, leaf by leaf, holding one node's links per level and no data.
+//! Sans-IO: builds UnixFS files, leaf by leaf, holding one node's links per level and no data.
 //!
 //! [`leaf`] is pure and may run on any thread; the [`TreeBuilder`] takes its results in order. [`FileBuilder`] joins the
 //! two for callers that need no parallel hashing.
@@ -6,11 +6,12 @@
 use bytes::Bytes;
 
 use super::{
-    DagError, ImportParams, OutBlock,
+    DagError, ImportParams, Layout, OutBlock,
     pb::{PbLink, PbNode},
-    unixfs::{Kind, UnixFs},
+    trickle::Trickle,
+    unixfs::{Attributes, Kind, UnixFs},
 };
-use crate::base::{Block, Cid, Codec};
+use crate::base::Cid;
 
 /// A finished file's root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,106 +26,166 @@ pub struct FileRoot {
 
 /// Makes the leaf of one chunk.
 pub fn leaf(params: &ImportParams, chunk: Bytes) -> Result<(OutBlock, FileRoot), DagError> {
+    leaf_with(params, chunk, NONE)
+}
+
+/// Makes the leaf of a chunk that is the whole file, saying this of the file. Raw leaves can say nothing.
+pub fn leaf_with(
+    params: &ImportParams,
+    chunk: Bytes,
+    attributes: &Attributes,
+) -> Result<(OutBlock, FileRoot), DagError> {
     let size = chunk.len() as u64;
     let block = if params.raw_leaves {
-        Block::new(Codec::Raw, params.hash, chunk)?
+        params.raw_block(chunk)?
     } else {
-        params.pb_block(wrap_leaf(&chunk))?
+        params.pb_block(wrap_leaf(params, &chunk, attributes))?
     };
     let root = FileRoot { cid: *block.cid(), tsize: block.data().len() as u64, size };
     Ok((OutBlock { block, links: Vec::new() }, root))
 }
 
-/// A DAG-PB node with a UnixFS File message with this data, written at once so that the data is copied only once.
-fn wrap_leaf(chunk: &[u8]) -> Vec<u8> {
+/// A DAG-PB node with a UnixFS message with this data, written at once so that the data is copied only once.
+fn wrap_leaf(params: &ImportParams, chunk: &[u8], attributes: &Attributes) -> Vec<u8> {
     use super::wire;
+    let kind = match params.layout {
+        Layout::Balanced => Kind::File,
+        Layout::Trickle => Kind::Raw,
+    };
+    // The attributes stand last, so that what an attributeless message has is a prefix of the whole.
+    let tail = match attributes.is_empty() {
+        true => Vec::new(),
+        false => UnixFs::with_attributes(kind, attributes).encode().split_off(2),
+    };
     let len = chunk.len() as u64;
     let data_field = if chunk.is_empty() { 0 } else { 1 + wire::varint_len(len) + chunk.len() };
-    let message = 2 + data_field + 1 + wire::varint_len(len);
+    let message = 2 + data_field + 1 + wire::varint_len(len) + tail.len();
     let mut out = Vec::with_capacity(message + 8);
     wire::put_varint(&mut out, 1 << 3 | 2);
     wire::put_varint(&mut out, message as u64);
-    wire::put_number(&mut out, 1, Kind::File as u64);
+    wire::put_number(&mut out, 1, kind as u64);
     if !chunk.is_empty() {
         wire::put_bytes(&mut out, 2, chunk);
     }
     wire::put_number(&mut out, 3, len);
+    out.extend_from_slice(&tail);
     out
 }
 
-/// Joins leaves into a tree whose leaves all stand at the same depth.
+/// Joins leaves into a tree of the layout the parameters name.
 #[derive(Debug)]
 pub struct TreeBuilder {
     params: ImportParams,
-    levels: Vec<Vec<FileRoot>>,
+    shape: Shape,
+}
+
+#[derive(Debug)]
+enum Shape {
+    /// What waits on each level, the leaves' first.
+    Balanced(Vec<Vec<FileRoot>>),
+    Trickle(Trickle),
 }
 
 impl TreeBuilder {
     /// An empty tree. Errors when the parameters make no sense.
     pub fn new(params: ImportParams) -> Result<Self, DagError> {
         params.validate()?;
-        Ok(TreeBuilder { params, levels: vec![Vec::new()] })
+        let shape = match params.layout {
+            Layout::Balanced => Shape::Balanced(vec![Vec::new()]),
+            Layout::Trickle => Shape::Trickle(Trickle::new()),
+        };
+        Ok(TreeBuilder { params, shape })
     }
 
     /// Adds the next leaf; inner nodes that are complete come out.
     pub fn push(&mut self, leaf: FileRoot) -> Result<Vec<OutBlock>, DagError> {
         let mut out = Vec::new();
-        self.insert(0, leaf, &mut out)?;
+        match &mut self.shape {
+            Shape::Balanced(levels) => insert(&self.params, levels, 0, leaf, &mut out)?,
+            Shape::Trickle(trickle) => trickle.push(&self.params, leaf, &mut out)?,
+        }
         Ok(out)
     }
 
-    /// Puts a node on a level; a full level becomes a node of the next, only now that more follows.
-    fn insert(&mut self, mut level: usize, mut item: FileRoot, out: &mut Vec<OutBlock>) -> Result<(), DagError> {
-        loop {
-            if level == self.levels.len() {
-                self.levels.push(Vec::new());
-            }
-            let full = self.levels[level].len() == self.params.max_links;
-            let node = if full { Some(self.close(level, out)?) } else { None };
-            self.levels[level].push(item);
-            match node {
-                Some(node) => (item, level) = (node, level + 1),
-                None => return Ok(()),
-            }
-        }
-    }
-
-    /// The remaining inner nodes and the root. A tree without leaves is an error: an empty file has one empty leaf.
-    pub fn finish(mut self) -> Result<(Vec<OutBlock>, FileRoot), DagError> {
+    /// The remaining inner nodes and the root, which says these attributes of the file if it is an inner node; a root that
+    /// is a leaf is made by [`leaf_with`]. A balanced tree without leaves is an error: an empty file has one empty leaf.
+    pub fn finish(self, attributes: &Attributes) -> Result<(Vec<OutBlock>, FileRoot), DagError> {
         let mut out = Vec::new();
-        let mut level = 0;
-        loop {
-            let top = level + 1 == self.levels.len();
-            match (top, self.levels[level].as_slice()) {
-                (true, []) => return Err(DagError::BadParams { reason: "a file has at least one leaf".into() }),
-                (true, [root]) => return Ok((out, *root)),
-                _ => {}
-            }
-            let node = self.close(level, &mut out)?;
-            if top {
-                return Ok((out, node));
-            }
-            level += 1;
-            self.insert(level, node, &mut out)?;
+        let root = match self.shape {
+            Shape::Balanced(levels) => finish(&self.params, levels, attributes, &mut out)?,
+            Shape::Trickle(trickle) => trickle.finish(&self.params, attributes, &mut out)?,
+        };
+        Ok((out, root))
+    }
+}
+
+/// Puts a node on a level; a full level becomes a node of the next, only now that more follows.
+fn insert(
+    params: &ImportParams,
+    levels: &mut Vec<Vec<FileRoot>>,
+    mut level: usize,
+    mut item: FileRoot,
+    out: &mut Vec<OutBlock>,
+) -> Result<(), DagError> {
+    loop {
+        if level == levels.len() {
+            levels.push(Vec::new());
+        }
+        let full = levels[level].len() == params.max_file_links;
+        let node = if full { Some(join(params, std::mem::take(&mut levels[level]), NONE, out)?) } else { None };
+        levels[level].push(item);
+        match node {
+            Some(node) => (item, level) = (node, level + 1),
+            None => return Ok(()),
         }
     }
+}
 
-    /// Turns all that waits on a level into one node.
-    fn close(&mut self, level: usize, out: &mut Vec<OutBlock>) -> Result<FileRoot, DagError> {
-        let children = std::mem::take(&mut self.levels[level]);
-        let mut message = UnixFs::new(Kind::File);
-        message.blocksizes = children.iter().map(|child| child.size).collect();
-        let size = message.blocksizes.iter().sum();
-        message.filesize = Some(size);
-        let links: Vec<Cid> = children.iter().map(|child| child.cid).collect();
-        let below: u64 = children.iter().map(|child| child.tsize).sum();
-        let pb_links = children.into_iter().map(|c| PbLink { cid: c.cid, name: Vec::new(), tsize: c.tsize }).collect();
-        let node = PbNode { links: pb_links, data: Some(message.encode().into()) };
-        let block = self.params.pb_block(node.encode())?;
-        let root = FileRoot { cid: *block.cid(), tsize: block.data().len() as u64 + below, size };
-        out.push(OutBlock { block, links });
-        Ok(root)
+fn finish(
+    params: &ImportParams,
+    mut levels: Vec<Vec<FileRoot>>,
+    attributes: &Attributes,
+    out: &mut Vec<OutBlock>,
+) -> Result<FileRoot, DagError> {
+    let mut level = 0;
+    loop {
+        let top = level + 1 == levels.len();
+        match (top, levels[level].as_slice()) {
+            (true, []) => return Err(DagError::BadParams { reason: "a file has at least one leaf".into() }),
+            (true, [root]) => return Ok(*root),
+            _ => {}
+        }
+        let node = join(params, std::mem::take(&mut levels[level]), if top { attributes } else { NONE }, out)?;
+        if top {
+            return Ok(node);
+        }
+        level += 1;
+        insert(params, &mut levels, level, node, out)?;
     }
+}
+
+/// What nodes that are no roots say of themselves.
+pub(super) const NONE: &Attributes = &Attributes { mode: None, mtime: None };
+
+/// Makes one node of these children.
+pub(super) fn join(
+    params: &ImportParams,
+    children: Vec<FileRoot>,
+    attributes: &Attributes,
+    out: &mut Vec<OutBlock>,
+) -> Result<FileRoot, DagError> {
+    let mut message = UnixFs::with_attributes(Kind::File, attributes);
+    message.blocksizes = children.iter().map(|child| child.size).collect();
+    let size = message.blocksizes.iter().sum();
+    message.filesize = Some(size);
+    let links: Vec<Cid> = children.iter().map(|child| child.cid).collect();
+    let below: u64 = children.iter().map(|child| child.tsize).sum();
+    let pb_links = children.into_iter().map(|c| PbLink { cid: c.cid, name: Vec::new(), tsize: c.tsize }).collect();
+    let node = PbNode { links: pb_links, data: Some(message.encode().into()) };
+    let block = params.pb_block(node.encode())?;
+    let root = FileRoot { cid: *block.cid(), tsize: block.data().len() as u64 + below, size };
+    out.push(OutBlock { block, links });
+    Ok(root)
 }
 
 /// Hashes chunks and joins them, all on the calling thread.
@@ -149,10 +210,12 @@ impl FileBuilder {
         Ok(out)
     }
 
-    /// The remaining nodes and the root. Without any chunk the file is one empty leaf.
+    /// The remaining nodes and the root. Without any chunk a balanced file is one empty leaf.
     pub fn finish(mut self) -> Result<(Vec<OutBlock>, FileRoot), DagError> {
-        let mut out = if self.any { Vec::new() } else { self.push(Bytes::new())? };
-        let (rest, root) = self.tree.finish()?;
+        // A trickle tree's root is never a leaf.
+        let leafless = self.any || self.tree.params.layout == Layout::Trickle;
+        let mut out = if leafless { Vec::new() } else { self.push(Bytes::new())? };
+        let (rest, root) = self.tree.finish(NONE)?;
         out.extend(rest);
         Ok((out, root))
     }

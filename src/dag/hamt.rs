@@ -1,7 +1,7 @@
 //! Sans-IO: sharded directories (HAMT): building them from entries in any order, and reading one shard at a time.
 //!
-//! A name's murmur3 hash is cut into bytes, one for each level; a shard has one slot for each value of a byte. The
-//! shape follows from the set of names alone, so the CID does not depend on the order in which entries came.
+//! A name's murmur3 hash is cut into pieces of a few bits, one for each level; a shard has one slot for each value of a
+//! piece: with 256 slots a piece is a byte. The shape follows from the set of names alone, so the CID does not depend on the order in which entries came.
 
 use bytes::Bytes;
 
@@ -10,36 +10,44 @@ use super::{
     dir::{check_name, printable},
     pb::{PbLink, PbNode},
     read::Entry,
-    unixfs::{Kind, UnixFs},
+    unixfs::{Attributes, Kind, UnixFs},
 };
 use crate::base::Cid;
 
-/// Slots of a shard that this node writes, as Kubo's default.
-pub const FANOUT: usize = 256;
 /// The multihash number of murmur3-x64-64, the only hash function in use for shards.
 pub const MURMUR3_X64_64: u64 = 0x22;
 /// Widest shard read; the specification asks readers to stop here.
 const MAX_FANOUT: u64 = 1024;
-/// Digits of a slot's number before a name.
-const PREFIX: usize = 2;
 
-/// A name's hash: the first half of murmur3-x64-128, its bytes in the order in which levels consume them.
-pub fn hash_name(name: &[u8]) -> [u8; 8] {
+/// A name's hash: the first half of murmur3-x64-128; levels consume it from the highest bit on.
+pub fn hash_name(name: &[u8]) -> u64 {
     let mut reader = name;
     // Reading from memory cannot fail; a zero hash would only place the name oddly.
-    let both = murmur3::murmur3_x64_128(&mut reader, 0).unwrap_or_default();
-    (both as u64).to_be_bytes()
+    murmur3::murmur3_x64_128(&mut reader, 0).unwrap_or_default() as u64
+}
+
+/// The slot a hash names at a level of shards of this width; `None` when its bits are used up.
+pub fn slot_at(hash: u64, fanout: usize, level: usize) -> Option<usize> {
+    let bits = fanout.trailing_zeros() as usize;
+    let start = level.checked_mul(bits).filter(|start| start + bits <= 64)?;
+    Some((hash >> (64 - start - bits)) as usize & (fanout - 1))
+}
+
+/// Digits of a slot's number before a name, in shards of this width.
+pub fn slot_digits(fanout: usize) -> usize {
+    (fanout - 1).checked_ilog(16).map_or(1, |log| log as usize + 1)
 }
 
 /// Collects a sharded directory's entries in any order.
 #[derive(Debug, Default)]
 pub struct HamtBuilder {
     entries: Vec<Placed>,
+    attributes: Attributes,
 }
 
 #[derive(Debug)]
 struct Placed {
-    hash: [u8; 8],
+    hash: u64,
     entry: Entry,
 }
 
@@ -47,6 +55,12 @@ impl HamtBuilder {
     /// No entries yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same directory, saying this of itself.
+    pub fn with_attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = attributes;
+        self
     }
 
     /// Adds an entry. `tsize` is the size of the whole DAG below it, in bytes.
@@ -69,43 +83,46 @@ impl HamtBuilder {
         if let Some(pair) = self.entries.windows(2).find(|pair| pair[0].entry.name == pair[1].entry.name) {
             return Err(DagError::BadName { name: printable(&pair[0].entry.name), reason: "two entries have it" });
         }
-        shard(params, &self.entries, 0, out)
+        shard(params, &self.entries, 0, &self.attributes, out)
     }
 }
 
-/// Builds the shard of entries whose hashes agree in their first `level` bytes.
+/// Builds the shard of entries whose hashes agree in all that levels above `level` consume.
 fn shard(
     params: &ImportParams,
     entries: &[Placed],
     level: usize,
+    attributes: &Attributes,
     out: &mut dyn FnMut(OutBlock) -> Result<(), DagError>,
 ) -> Result<(Cid, u64), DagError> {
-    let mut field = [0u8; FANOUT / 8];
+    let fanout = params.hamt_fanout;
+    let digits = slot_digits(fanout);
+    let mut field = vec![0u8; fanout / 8];
     let mut links = Vec::new();
-    for group in entries.chunk_by(|a, b| a.hash.get(level) == b.hash.get(level)) {
-        let Some(&slot) = group.first().and_then(|placed| placed.hash.get(level)) else {
+    for group in entries.chunk_by(|a, b| slot_at(a.hash, fanout, level) == slot_at(b.hash, fanout, level)) {
+        let Some(slot) = group.first().and_then(|placed| slot_at(placed.hash, fanout, level)) else {
             let name = group.first().map(|placed| printable(&placed.entry.name)).unwrap_or_default();
             return Err(DagError::BadName { name, reason: "its hash is another name's in every bit" });
         };
-        field[FANOUT / 8 - 1 - usize::from(slot) / 8] |= 1 << (slot % 8);
-        let mut name = format!("{slot:0PREFIX$X}").into_bytes();
+        field[fanout / 8 - 1 - slot / 8] |= 1 << (slot % 8);
+        let mut name = format!("{slot:0digits$X}").into_bytes();
         let (cid, tsize) = match group {
             [Placed { entry, .. }] => {
                 name.extend_from_slice(&entry.name);
                 (entry.cid, entry.tsize)
             }
-            more => shard(params, more, level + 1, out)?,
+            more => shard(params, more, level + 1, &Attributes::default(), out)?,
         };
         links.push(PbLink { cid, name, tsize });
     }
     let cids = links.iter().map(|link| link.cid).collect();
     let below = links.iter().fold(0u64, |sum, link| sum.saturating_add(link.tsize));
-    let mut message = UnixFs::new(Kind::HamtShard);
+    let mut message = UnixFs::with_attributes(Kind::HamtShard, attributes);
     // Leading zero bytes are left out.
     let first = field.iter().position(|byte| *byte != 0).unwrap_or(field.len());
     message.data = Some(Bytes::copy_from_slice(&field[first..]));
     message.hash_type = Some(MURMUR3_X64_64);
-    message.fanout = Some(FANOUT as u64);
+    message.fanout = Some(fanout as u64);
     let node = PbNode { links, data: Some(message.encode().into()) };
     let block = params.pb_block(node.encode())?;
     let (cid, tsize) = (*block.cid(), below.saturating_add(block.data().len() as u64));
@@ -166,7 +183,7 @@ impl Shard {
                 node.links.len()
             )));
         }
-        let digits = format!("{:X}", fanout - 1).len();
+        let digits = slot_digits(fanout);
         let mut slots = Vec::with_capacity(node.links.len());
         let mut last = None;
         for link in node.links {
@@ -205,10 +222,7 @@ impl Shard {
 
     /// The slot that a name's hash names at this level; `None` when its bits are used up.
     fn slot_of(&self, name: &[u8], level: usize) -> Option<usize> {
-        let bits = self.fanout.trailing_zeros() as usize;
-        let start = level.checked_mul(bits).filter(|start| start + bits <= 64)?;
-        let hash = u64::from_be_bytes(hash_name(name));
-        Some((hash >> (64 - start - bits)) as usize & (self.fanout - 1))
+        slot_at(hash_name(name), self.fanout, level)
     }
 }
 

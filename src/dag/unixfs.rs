@@ -53,6 +53,22 @@ impl Kind {
     }
 }
 
+/// What a file, directory or symbolic link may say of itself beside its content (UnixFS 1.5).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Unix permission bits.
+    pub mode: Option<u32>,
+    /// Modification time: seconds since 1970 and nanoseconds.
+    pub mtime: Option<(i64, u32)>,
+}
+
+impl Attributes {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A UnixFS message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnixFs {
@@ -79,6 +95,16 @@ impl UnixFs {
     pub fn new(kind: Kind) -> Self {
         let (data, filesize, blocksizes) = (None, None, Vec::new());
         UnixFs { kind, data, filesize, blocksizes, hash_type: None, fanout: None, mode: None, mtime: None }
+    }
+
+    /// A message of this kind with these attributes.
+    pub fn with_attributes(kind: Kind, attributes: &Attributes) -> Self {
+        UnixFs { mode: attributes.mode, mtime: attributes.mtime, ..UnixFs::new(kind) }
+    }
+
+    /// What it says of itself.
+    pub fn attributes(&self) -> Attributes {
+        Attributes { mode: self.mode, mtime: self.mtime }
     }
 
     /// The bytes, fields in the order Kubo writes them.

@@ -13,11 +13,13 @@ use sha2::Digest;
 use super::{
     chunk::Chunker,
     dir::{DirBuilder, symlink},
-    file::{FileBuilder, FileRoot, TreeBuilder, leaf},
+    file::{FileBuilder, FileRoot, NONE, TreeBuilder, leaf},
     pb::PbNode,
     read::{self, FileReader, Node},
+    unixfs::Attributes,
     *,
 };
+use crate::base::Hash;
 
 /// The input bytes of IPIP-499: a ChaCha20 keystream.
 struct Keystream(chacha20::ChaCha20);
@@ -46,7 +48,7 @@ fn keep(store: &mut Store, blocks: Vec<OutBlock>) {
 
 fn import(params: &ImportParams, pieces: impl Iterator<Item = Vec<u8>>, store: Option<&mut Store>) -> FileRoot {
     let mut builder = FileBuilder::new(params.clone()).unwrap();
-    let mut chunker = Chunker::new(params.chunk_bytes);
+    let mut chunker = Chunker::new(params.chunker);
     let mut blocks = Vec::new();
     let keeps = store.is_some();
     let mut put = |new: Vec<OutBlock>| {
@@ -107,7 +109,7 @@ fn ipip_499_full_nodes_v0_2015() {
         over.push(root).unwrap();
     }
     over.push(leaf(&params, stream.take(1).into()).unwrap().1).unwrap();
-    let (full, over) = (full.finish().unwrap().1, over.finish().unwrap().1);
+    let (full, over) = (full.finish(NONE).unwrap().1, over.finish(NONE).unwrap().1);
     assert_eq!(full.cid.to_string(), "QmUbBALi174SnogsUzLpYbD4xPiBSFANF4iztWCsHbMKh2");
     assert_eq!(over.cid.to_string(), "QmV81WL765sC8DXsRhE5fJv2rwhS4icHRaf3J9Zk5FdRnW");
     assert_eq!((full.size, over.size), (174 * 262_144, 174 * 262_144 + 1));
@@ -126,9 +128,10 @@ fn ipip_499_files_v1_2025() {
     }
 }
 
+const ALPHABET: &[u8; 39] = b"abcdefghijklmnopqrstuvwxyz01234567890-_";
+
 /// The directories of IPIP-499: `count` files holding "x"; the last name has its own length.
 fn ipip_499_dir(params: &ImportParams, seed: &str, count: usize, name_len: usize) -> Result<String, DagError> {
-    const ALPHABET: &[u8; 39] = b"abcdefghijklmnopqrstuvwxyz01234567890-_";
     let mut stream = Keystream::new(seed);
     let file = import(params, std::iter::once(b"x".to_vec()), None);
     let mut dir = DirBuilder::new();
@@ -153,6 +156,26 @@ fn ipip_499_directories_v0_2015() {
 }
 
 #[test]
+fn ipip_499_directories_v1_2025() {
+    let dir = |last: usize| {
+        let params = ImportParams::v1_2025();
+        let mut stream = Keystream::new("hamt-unixfs-v1-2025");
+        let file = import(&params, std::iter::once(b"x".to_vec()), None);
+        let mut dir = DirBuilder::new();
+        for n in 0..4766 {
+            let len = if n == 4765 { last } else { 11 };
+            let name: Vec<u8> = stream.take(len).iter().map(|b| ALPHABET[usize::from(*b) % 39]).collect();
+            dir.add(name, file.cid, file.tsize).unwrap();
+        }
+        dir.build(&params)
+    };
+    let (out, _) = dir(21).unwrap();
+    assert_eq!(out.block.cid().to_string(), "bafybeic3h7rwruealwxkacabdy45jivq2crwz6bufb5ljwupn36gicplx4");
+    assert_eq!(out.block.data().len(), 262_144);
+    assert!(matches!(dir(22), Err(DagError::WouldShard { bytes: 262_145, limit: 262_144 })));
+}
+
+#[test]
 fn well_known_empty_things() {
     let params = ImportParams::default();
     let (dir, tsize) = DirBuilder::new().build(&params).unwrap();
@@ -169,11 +192,11 @@ fn well_known_empty_things() {
 
 #[test]
 fn symbolic_links_are_their_targets_in_a_node() {
-    let out = symlink(&ImportParams::default(), b"../target").unwrap();
+    let out = symlink(&ImportParams::default(), b"../target", &Attributes::default()).unwrap();
     assert_eq!(out.block.data().as_ref(), b"\x0a\x0d\x08\x04\x12\x09../target");
     assert_eq!(Node::decode(out.block.cid(), out.block.data()).unwrap(), Node::Symlink(b"../target".to_vec()));
     for bad in [&b""[..], b"a\0b", &[b'a'; 5000]] {
-        assert!(symlink(&ImportParams::default(), bad).is_err());
+        assert!(symlink(&ImportParams::default(), bad, &Attributes::default()).is_err());
     }
 }
 
@@ -191,22 +214,6 @@ fn impossible_names_are_refused_in_both_directions() {
     dir.add("a", file.cid, 1).unwrap();
     dir.add("a", file.cid, 1).unwrap();
     assert!(dir.build(&ImportParams::default()).is_err());
-}
-
-#[test]
-fn parameters_have_bounds() {
-    let base = ImportParams::default();
-    for bad in [
-        ImportParams { chunk_bytes: 0, ..base.clone() },
-        ImportParams { chunk_bytes: MAX_CHUNK_BYTES + 1, ..base.clone() },
-        ImportParams { max_links: 1, ..base.clone() },
-        ImportParams { cid_version: 2, ..base.clone() },
-        ImportParams { hash: Hash::Blake3, ..base.clone() },
-        ImportParams { hash: Hash::Identity, cid_version: 1, ..base.clone() },
-    ] {
-        assert!(FileBuilder::new(bad.clone()).is_err(), "{bad:?}");
-    }
-    FileBuilder::new(ImportParams { chunk_bytes: MAX_CHUNK_BYTES, ..base }).unwrap();
 }
 
 /// Reads a range, feeding blocks in an order drawn from `order`; checks that the window holds.
@@ -234,14 +241,15 @@ proptest! {
         len in 0usize..700,
         repeat: bool,
         chunk_bytes in 1usize..20,
-        max_links in 2usize..6,
+        max_file_links in 2usize..6,
         raw_leaves: bool,
         cid_version in 0u8..2,
         range in (0u64..800, 0u64..800),
         window in 1u64..100,
         mut order: u64,
     ) {
-        let params = ImportParams { chunk_bytes, max_links, raw_leaves, cid_version, hash: Hash::Sha2_256 };
+        let chunker = Chunking::Size(chunk_bytes);
+        let params = ImportParams { chunker, max_file_links, raw_leaves, cid_version, ..ImportParams::default() };
         let data: Vec<u8> = (0..len).map(|i| if repeat { 7 } else { ((i * 31) >> 3) as u8 }).collect();
         let mut store = Store::new();
         let root = import(&params, data.chunks(13).map(<[u8]>::to_vec), Some(&mut store));
@@ -268,7 +276,7 @@ proptest! {
 
     #[test]
     fn damaged_files_never_panic(at: prop::sample::Index, to: u8) {
-        let params = ImportParams { chunk_bytes: 7, max_links: 3, ..ImportParams::default() };
+        let params = ImportParams { chunker: Chunking::Size(7), max_file_links: 3, ..ImportParams::default() };
         let mut store = Store::new();
         let root = import(&params, std::iter::once((0..100).collect()), Some(&mut store));
         let mut bytes = store[&root.cid].to_vec();
@@ -343,7 +351,7 @@ fn trees_that_lead_nowhere_end() {
 
 #[test]
 fn the_window_bounds_what_is_asked_for() {
-    let params = ImportParams { chunk_bytes: 1000, max_links: 50, ..ImportParams::default() };
+    let params = ImportParams { chunker: Chunking::Size(1000), max_file_links: 50, ..ImportParams::default() };
     let mut store = Store::new();
     let data = Keystream::new("window").take(1_000_000);
     let root = import(&params, std::iter::once(data), Some(&mut store));

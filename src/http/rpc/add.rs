@@ -17,7 +17,7 @@ use super::{
 use crate::{
     base::Hash,
     content::{AddEvent as Event, AddOptions, Added, Content},
-    dag::ImportParams,
+    dag::{Chunking, ImportParams},
     http::{HttpError, model::AddEvent, params, params::Params, reply},
     node::Node,
 };
@@ -131,16 +131,15 @@ fn options(params: &Params) -> Result<AddOptions, HttpError> {
     // As in Kubo: another hash function than SHA2-256 needs version 1, and version 1 means raw leaves.
     import.cid_version = version.unwrap_or(u8::from(import.hash != Hash::Sha2_256));
     import.raw_leaves = params.flag("raw-leaves")?.unwrap_or(import.cid_version == 1);
-    match params.text("chunker").unwrap_or_default() {
-        "" | "size-262144" => {}
-        text => {
-            let size = text.strip_prefix("size-").and_then(|n| n.parse().ok());
-            import.chunk_bytes =
-                size.ok_or_else(|| HttpError::invalid(format!("chunker '{text}' is not known; use size-BYTES")))?;
-        }
-    }
+    import.chunker = Chunking::parse(params.text("chunker").unwrap_or_default())?;
     if let Some(links) = params.number("max-file-links")? {
-        import.max_links = links;
+        import.max_file_links = links;
+    }
+    if let Some(links) = params.number("max-directory-links")? {
+        import.max_directory_links = links;
+    }
+    if let Some(fanout) = params.number("max-hamt-fanout")? {
+        import.hamt_fanout = fanout;
     }
     Ok(AddOptions {
         params: import,
