@@ -5,8 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    add::AddArgs, cat::CatArgs, cluster::ClusterArgs, connect::ConnectArgs, daemon::DaemonArgs, demo::DemoArgs,
-    get::GetArgs, id::IdArgs, init::InitArgs, list_pins::ListPinsArgs, peers::PeersArgs, pin::PinArgs,
+    add::AddArgs, cat::CatArgs, cluster::ClusterArgs, connect::ConnectArgs, daemon::DaemonArgs, dag::DagArgs,
+    demo::DemoArgs, get::GetArgs, id::IdArgs, init::InitArgs, list_pins::ListPinsArgs, peers::PeersArgs, pin::PinArgs,
     routing::RoutingArgs, task::TaskArgs, unpin::UnpinArgs, version::VersionArgs,
 };
 use crate::config::duration;
@@ -76,6 +76,8 @@ pub enum Verb {
     Cat(CatArgs),
     /// Write a file or folder to disk
     Get(GetArgs),
+    /// Move DAGs in and out as archives
+    Dag(DagArgs),
     /// Show who this node is and where it listens
     Id(IdArgs),
     /// List the peers this node is connected to

@@ -11,6 +11,7 @@ mod cat;
 mod cluster;
 mod connect;
 mod daemon;
+mod dag;
 mod demo;
 mod get;
 mod id;
@@ -69,6 +70,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Daemon(args) => daemon::run(args, context).await,
         Verb::Add(args) => add::run(args, context).await,
         Verb::Cat(args) => cat::run(args, context).await,
+        Verb::Dag(args) => dag::run(args, context).await,
         Verb::Get(args) => get::run(args, context).await,
         Verb::Id(args) => id::run(args, context).await,
         Verb::Peers(args) => peers::run(args, context).await,

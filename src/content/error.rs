@@ -87,6 +87,14 @@ pub enum ContentError {
         /// What is wrong.
         reason: String,
     },
+    /// An archive was read up to there; what came before is stored, nothing is pinned.
+    #[error("the import failed {}: {source}", after.as_ref().map_or("at the beginning".to_owned(), |cid| format!("after block {cid}")))]
+    Import {
+        /// The last block before the failure.
+        after: Option<Box<Cid>>,
+        /// Why.
+        source: Box<ContentError>,
+    },
     /// A background step ended without an answer.
     #[error("internal error: {what}")]
     Internal {
@@ -131,6 +139,7 @@ impl HasKind for ContentError {
             ContentError::Unsafe { .. } => Kind::Denied,
             ContentError::Exists { .. } => Kind::Conflict,
             ContentError::Tar { .. } => Kind::Corrupt,
+            ContentError::Import { source, .. } => source.kind(),
             ContentError::Internal { .. } => Kind::Bug,
         }
     }

@@ -6,6 +6,9 @@
 
 mod add;
 mod blocks;
+mod car;
+#[cfg(test)]
+mod car_tests;
 mod disk;
 mod error;
 mod extract;
@@ -25,6 +28,7 @@ use std::{
 };
 
 pub use blocks::BlockFormat;
+pub use car::{CarImport, ExportOptions, ImportStats};
 pub use error::ContentError;
 pub use extract::{extract, extract_tar};
 pub use options::{

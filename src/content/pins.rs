@@ -21,15 +21,24 @@ const PAGE: usize = 512;
 
 /// CIDs seen, 16 bytes each: hashed, so that nobody can make two that collide, whatever their own hash function.
 #[derive(Default)]
-struct Seen(HashSet<[u8; 16]>);
+pub(super) struct Seen(HashSet<[u8; 16]>);
 
 impl Seen {
     /// Whether it is new.
-    fn insert(&mut self, cid: &Cid) -> bool {
+    pub(super) fn insert(&mut self, cid: &Cid) -> bool {
+        self.0.insert(Self::key(cid))
+    }
+
+    /// Whether it was seen before.
+    pub(super) fn contains(&self, cid: &Cid) -> bool {
+        self.0.contains(&Self::key(cid))
+    }
+
+    fn key(cid: &Cid) -> [u8; 16] {
         let digest = sha2::Sha256::digest(cid.to_bytes());
         let mut key = [0; 16];
         key.copy_from_slice(&digest[..16]);
-        self.0.insert(key)
+        key
     }
 }
 
@@ -180,7 +189,7 @@ fn pin_type(kind: PinKind) -> PinType {
 }
 
 /// Walks a DAG, fetching what is missing; gives the number of different blocks.
-async fn fetch_all(source: &Source, root: Cid) -> Result<u64, ContentError> {
+pub(super) async fn fetch_all(source: &Source, root: Cid) -> Result<u64, ContentError> {
     let mut seen = Seen::default();
     seen.insert(&root);
     let mut open = vec![root];

@@ -1,7 +1,7 @@
 //! Sans-IO: content archives: CARv1 written, CARv1 and CARv2 read from bytes that arrive in any pieces.
 //!
-//! Sources: <https://ipld.io/specs/transport/car/carv1/> and `/carv2/`. Every block read has been hashed; an archive's
-//! index is never believed, it is skipped.
+//! Sources: <https://ipld.io/specs/transport/car/carv1/> and `/carv2/`. A section becomes a block only by being hashed; an
+//! archive's index is never believed, it is skipped.
 
 use std::collections::VecDeque;
 
@@ -80,8 +80,24 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 pub enum Item {
     /// The roots it names; always the first item. There need not be any.
     Roots(Vec<Cid>),
-    /// A block, hashed.
-    Block(Block),
+    /// What is said to be a block.
+    Section(Section),
+}
+
+/// A CID and the bytes it is said to name, not hashed yet, so that the hashing can be done elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// What the bytes are said to be; its hash function is admitted.
+    pub cid: Cid,
+    /// The bytes.
+    pub data: Bytes,
+}
+
+impl Section {
+    /// Hashes the bytes. Errors when they are not what the archive says.
+    pub fn verify(self) -> Result<Block, DagError> {
+        Ok(Block::verify(self.cid, self.data)?)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,8 +142,7 @@ impl CarReader {
         Self::default()
     }
 
-    /// Takes the next bytes. Errors on what is malformed and on a block whose bytes do not hash to its CID; the reader
-    /// is of no use afterwards.
+    /// Takes the next bytes. Errors on what is malformed; the reader is of no use afterwards.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), DagError> {
         if self.state != State::Done {
             self.buffer.extend_from_slice(bytes);
@@ -217,6 +232,9 @@ impl CarReader {
         for (i, byte) in self.buffer.iter().take(5).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * i);
             if byte & 0x80 == 0 {
+                if i > 0 && *byte == 0 {
+                    return Err(self.bad("a section's length is longer than it has to be"));
+                }
                 return match usize::try_from(value) {
                     Ok(0) => Err(self.bad("a section of no bytes")),
                     Ok(len) if len <= limit => Ok(Some((len, i + 1))),
@@ -266,7 +284,7 @@ impl CarReader {
         let cid = Cid::read_bytes(&mut rest).map_err(|e| self.bad(format!("a section without a CID: {e}")))?;
         cid::admit(&cid).map_err(|e| self.bad(e))?;
         let data = section.slice(len - rest.len()..);
-        self.items.push_back(Item::Block(Block::verify(cid, data)?));
+        self.items.push_back(Item::Section(Section { cid, data }));
         Ok(true)
     }
 }
@@ -325,7 +343,7 @@ mod tests {
             while let Some(item) = reader.next_item() {
                 match item {
                     Item::Roots(r) => roots = r,
-                    Item::Block(b) => blocks.push(b),
+                    Item::Section(s) => blocks.push(s.verify()?),
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Sans-IO: the JSON of `/api/v0` (Kubo's names and shapes) and of `/api/v1` (ours), as both sides use it.
 
+pub mod dag;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

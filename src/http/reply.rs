@@ -25,6 +25,8 @@ pub enum Content {
     Bytes,
     /// A tar archive.
     Tar,
+    /// A content archive.
+    Car,
     /// One JSON value a line.
     Lines,
 }
@@ -54,6 +56,7 @@ where
     let (kind, flag) = match content {
         Content::Bytes => ("text/plain", "x-stream-output"),
         Content::Tar => ("application/x-tar", "x-stream-output"),
+        Content::Car => ("application/vnd.ipld.car", "x-stream-output"),
         Content::Lines => ("application/json", "x-chunked-output"),
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

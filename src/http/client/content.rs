@@ -104,7 +104,7 @@ impl Client {
         Ok(Added { cid: outcome?, name, size: seen.bytes, files: seen.files })
     }
 
-    async fn send_unbounded(&self, ask: Ask) -> Result<Reply, ClientError> {
+    pub(super) async fn send_unbounded(&self, ask: Ask) -> Result<Reply, ClientError> {
         self.transport.send(ask).await
     }
 
@@ -164,7 +164,8 @@ impl Client {
     }
 }
 
-async fn stalled(limit: Option<std::time::Duration>) {
+/// Resolves when nothing has moved for the time limit.
+pub(super) async fn stalled(limit: Option<std::time::Duration>) {
     match limit {
         Some(limit) => tokio::time::sleep(limit).await,
         None => std::future::pending().await,

@@ -4,11 +4,14 @@
 //! broken stream is never taken for a short one. Start with [`Client::connect`].
 
 mod content;
+mod dag;
 mod error;
+mod form;
 mod transport;
 mod upload;
 
 pub use content::{AddOptions, Added};
+pub use dag::ImportOptions;
 pub use error::ClientError;
 pub use transport::{Lines, Reply};
 

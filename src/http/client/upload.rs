@@ -80,11 +80,11 @@ pub(super) fn single(data: &[u8]) -> (String, Vec<u8>) {
     (boundary, form)
 }
 
-fn boundary() -> String {
+pub(super) fn boundary() -> String {
     format!("ipfs-kit-{}", data_encoding::HEXLOWER.encode(&random::bytes::<16>()))
 }
 
-fn head(boundary: &str, escaped_name: &str, kind: &str, first: bool) -> Vec<u8> {
+pub(super) fn head(boundary: &str, escaped_name: &str, kind: &str, first: bool) -> Vec<u8> {
     let lead = if first { "" } else { "\r\n" };
     format!(
         "{lead}--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{escaped_name}\"\r\n\

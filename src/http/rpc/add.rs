@@ -102,7 +102,8 @@ async fn run(content: Content, options: AddOptions, wrap: bool, mut form: Multip
     Ok(())
 }
 
-fn pieces(part: Field<'_>) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send {
+/// A part's bytes as they come.
+pub fn pieces(part: Field<'_>) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send {
     part.map_err(|e| std::io::Error::other(e.body_text()))
 }
 

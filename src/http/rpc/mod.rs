@@ -5,6 +5,7 @@
 
 mod add;
 mod block;
+mod dag;
 mod files;
 mod id;
 mod pin;
@@ -37,6 +38,7 @@ pub fn routes() -> Router<Node> {
         .route("/block/put", post(block::put).layer(DefaultBodyLimit::max(MAX_BLOCK_BYTES + FORM_BYTES)))
         .route("/block/stat", post(block::stat))
         .route("/routing/findprovs", post(routing::find_providers))
+        .merge(dag::routes())
 }
 
 /// The node's content, with the time limit the caller asks for.
