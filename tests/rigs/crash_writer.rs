@@ -1,5 +1,5 @@
 //! Writes blocks, pins, log entries, votes and states into a repo and prints each acknowledgement, then checks after a
-//! crash that nothing acknowledged is lost. Driven by `powercut.sh` and `kill9.sh` beside it.
+//! crash that nothing acknowledged is lost. Driven by `powercut.sh` beside it.
 //!
 //! `crash_writer write REPO` writes until it is killed or its disk fails. `crash_writer check REPO < ACKNOWLEDGEMENTS` opens
 //! the repo and compares. Acknowledgements go to standard output, which must lie outside the disk that is cut.
