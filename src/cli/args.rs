@@ -48,6 +48,12 @@ pub struct Common {
     /// How long to wait for an answer or its next piece: 500ms, 10s, 2m; 0 = for ever [default: 60s]
     #[arg(long, global = true, value_name = "TIME", value_parser = timeout, display_order = 903)]
     pub timeout: Option<Duration>,
+    /// Less: no progress and no remarks, and lists of CIDs alone where a verb has them
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 904)]
+    pub quiet: bool,
+    /// More: what is done and why, on standard error
+    #[arg(short, long, global = true, display_order = 905)]
+    pub verbose: bool,
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -84,7 +90,7 @@ pub enum Verb {
     Peers(PeersArgs),
     /// Connect to a peer
     Connect(ConnectArgs),
-    /// Keep a CID and all below it; fetches what is missing
+    /// Keep CIDs and all below them; list and check what is kept
     Pin(PinArgs),
     /// Take a pin back
     Unpin(UnpinArgs),

@@ -1,13 +1,16 @@
-//! `list-pins`: what is kept.
+//! `list-pins` and `pin ls`: what is kept.
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{
-    output::{Context, Failure},
+    output::{Context, Failure, Listing},
     reach::{self, Need},
 };
-use crate::http::model::PinLine;
+use crate::{
+    dag::DagPath,
+    http::{client::PinQuery, model::PinLine},
+};
 
 /// Lists what is pinned.
 #[derive(Args, Debug)]
@@ -22,6 +25,26 @@ pub struct ListPinsArgs {
     /// Which pins
     #[arg(long = "type", value_enum, default_value_t = Which::Roots)]
     pub which: Which,
+}
+
+/// What to list.
+#[derive(Args, Debug)]
+pub struct LsArgs {
+    /// Only how these are pinned; the exit code is 1 when one is not
+    #[arg(value_name = "CID[/PATH]")]
+    pub paths: Vec<String>,
+    /// Which pins
+    #[arg(short = 't', long = "type", value_enum, default_value_t = Which::All)]
+    pub which: Which,
+    /// Names too
+    #[arg(long)]
+    pub names: bool,
+    /// Only pins whose name contains this
+    #[arg(short, long)]
+    pub name: Option<String>,
+    /// As they are found, which is always so
+    #[arg(short, long)]
+    pub stream: bool,
 }
 
 /// Which pins.
@@ -40,6 +63,11 @@ pub enum Which {
 }
 
 pub async fn run(args: ListPinsArgs, context: &Context) -> Result<(), Failure> {
+    list(LsArgs { paths: Vec::new(), which: args.which, names: true, name: None, stream: true }, context).await
+}
+
+pub async fn list(args: LsArgs, context: &Context) -> Result<(), Failure> {
+    args.paths.iter().try_for_each(|path| DagPath::parse(path).map(drop))?;
     let node = reach::node(context, Need::Repo).await?;
     let kinds: &[&str] = match args.which {
         Which::Roots => &["recursive", "direct"],
@@ -48,20 +76,21 @@ pub async fn run(args: ListPinsArgs, context: &Context) -> Result<(), Failure> {
         Which::Indirect => &["indirect"],
         Which::All => &["all"],
     };
-    let mut pins: Vec<PinLine> = Vec::new();
+    let mut listing = Listing::new(context, "pins");
     for kind in kinds {
-        let mut lines = node.client().pins(kind).await?;
-        while let Some(pin) = lines.next().await? {
-            pins.push(pin);
+        let (paths, name) = (args.paths.clone(), args.name.clone());
+        let query = PinQuery { kind: (*kind).into(), paths, names: args.names, name };
+        let mut lines = node.client().pins(&query).await?;
+        while let Some(pin) = lines.next::<PinLine>().await? {
+            let name = (!pin.name.is_empty()).then_some(&pin.name);
+            listing.item(&json!({"cid": pin.cid, "type": pin.kind, "name": name}), || match name {
+                _ if context.common.quiet => pin.cid.clone(),
+                Some(name) => format!("{} {} {name}", pin.cid, pin.kind),
+                None => format!("{} {}", pin.cid, pin.kind),
+            })?;
         }
     }
+    listing.end()?;
     node.close().await;
-    let list: Vec<_> = pins
-        .iter()
-        .map(|p| json!({"cid": p.cid, "type": p.kind, "name": (!p.name.is_empty()).then_some(&p.name)}))
-        .collect();
-    context.show(&json!({ "pins": list }), || {
-        let line = |p: &PinLine| format!("{} {} {}", p.cid, p.kind, p.name).trim_end().to_owned();
-        pins.iter().map(line).collect::<Vec<_>>().join("\n")
-    })
+    Ok(())
 }

@@ -98,12 +98,67 @@ impl Context {
 
     /// Whether progress is worth showing: someone watches.
     pub fn watched(&self) -> bool {
-        std::io::stderr().is_terminal()
+        !self.common.quiet && std::io::stderr().is_terminal()
     }
 
     /// Says something beside the result.
     pub fn note(&self, text: &str) {
-        say(&format!("{text}\n"));
+        if !self.common.quiet {
+            say(&format!("{text}\n"));
+        }
+    }
+}
+
+/// Bytes of a list that are written at a time.
+const LIST_BYTES: usize = 32 * 1024;
+
+/// A result that is a list, written while its items come: one object with the list under a key, or a line for each item.
+pub struct Listing {
+    format: Format,
+    key: &'static str,
+    out: Vec<u8>,
+    any: bool,
+    // A person sees every item at once.
+    at_once: bool,
+}
+
+impl Listing {
+    /// An empty list under `key`.
+    pub fn new(context: &Context, key: &'static str) -> Self {
+        let at_once = std::io::stdout().is_terminal();
+        Listing { format: context.common.format, key, out: Vec::new(), any: false, at_once }
+    }
+
+    /// The next item: an object, or its text for people.
+    pub fn item<T: Serialize>(&mut self, json: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => {
+                let before = if self.any { ",".to_owned() } else { format!("{{\"{}\":[", self.key) };
+                self.out.extend_from_slice(before.as_bytes());
+                serde_json::to_writer(&mut self.out, json).expect("plain data becomes JSON");
+            }
+            Format::Text => {
+                self.out.extend_from_slice(text().as_bytes());
+                self.out.push(b'\n');
+            }
+        }
+        self.any = true;
+        if self.at_once || self.out.len() > LIST_BYTES { self.write() } else { Ok(()) }
+    }
+
+    /// The end of the list.
+    pub fn end(mut self) -> Result<(), Failure> {
+        if self.format == Format::Json {
+            let end = if self.any { "]}\n".to_owned() } else { format!("{{\"{}\":[]}}\n", self.key) };
+            self.out.extend_from_slice(end.as_bytes());
+        }
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        write(&self.out)?;
+        self.out.clear();
+        flush()
     }
 }
 
@@ -158,6 +213,12 @@ impl Progress {
             self.shown = true;
             say(&format!("\r\x1b[K{} {}", self.what, bytes(done)));
         }
+    }
+
+    /// Shows the blocks done so far and their bytes.
+    pub fn blocks(&mut self, blocks: u64, size: u64) {
+        self.shown = true;
+        say(&format!("\r\x1b[K{} {blocks} blocks, {}", self.what, bytes(size)));
     }
 }
 

@@ -1,17 +1,17 @@
-//! `unpin`: no longer keeps content.
+//! `unpin` and `pin rm`: no longer keeps content.
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use serde_json::json;
 
 use super::{
     output::{Context, Failure},
+    pin::paths_or_stdin,
     reach::{self, Need},
 };
-use crate::dag::DagPath;
 
 /// Takes a pin back. The content stays until space is needed.
 #[derive(Args, Debug)]
-#[command(after_help = "JSON: {cid}
+#[command(after_help = "JSON: {cid, pins: [cid]}
 
 Examples:
   ipfs-kit unpin CID")]
@@ -21,11 +21,28 @@ pub struct UnpinArgs {
     pub cid: String,
 }
 
+/// Which pins go.
+#[derive(Args, Debug)]
+pub struct RmArgs {
+    /// CIDs, or paths below them [default: the lines of standard input]
+    #[arg(value_name = "CID[/PATH]")]
+    pub paths: Vec<String>,
+    /// Recursive pins too; without it direct ones only
+    #[arg(short, long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true)]
+    #[arg(action = ArgAction::Set, value_name = "BOOL")]
+    pub recursive: bool,
+}
+
 pub async fn run(args: UnpinArgs, context: &Context) -> Result<(), Failure> {
-    DagPath::parse(&args.cid)?;
+    remove(RmArgs { paths: vec![args.cid], recursive: true }, context).await
+}
+
+pub async fn remove(args: RmArgs, context: &Context) -> Result<(), Failure> {
+    let paths = paths_or_stdin(args.paths)?;
     let node = reach::node(context, Need::Repo).await?;
-    let gone = node.client().unpin(&args.cid).await?;
+    let gone = node.client().unpin(&paths, args.recursive).await?;
     node.close().await;
-    let cid = gone.pins.first().cloned().unwrap_or(args.cid);
-    context.show(&json!({ "cid": cid }), || format!("unpinned {cid}"))
+    context.show(&json!({"cid": gone.last(), "pins": gone}), || {
+        gone.iter().map(|cid| format!("unpinned {cid}")).collect::<Vec<_>>().join("\n")
+    })
 }

@@ -10,7 +10,7 @@ use futures::{
 
 use super::{
     Content, ContentError,
-    pins::{Seen, fetch_all},
+    pins::{PinProgress, Seen, fetch_all},
     source::{Source, driven, gone},
 };
 use crate::{
@@ -208,7 +208,7 @@ impl CarImport {
 impl Content {
     /// Pins a root that was imported, when all below it is here; the network is not asked.
     pub async fn pin_local(&self, root: &Cid) -> Result<(), ContentError> {
-        fetch_all(&self.source(*root).offline(), *root).await?;
+        fetch_all(&self.source(*root).offline(), *root, None, &PinProgress::default()).await?;
         self.repo.blocks().sync().await?;
         self.repo.pins().add(root, PinKind::Recursive, None).await?;
         self.announce(root).await;

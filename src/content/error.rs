@@ -74,11 +74,11 @@ pub enum ContentError {
         path: String,
     },
     /// There is no such pin.
-    #[error("{cid} is not pinned{hint}")]
+    #[error("{cid} {hint}")]
     NotPinned {
         /// What was to be unpinned.
         cid: Box<Cid>,
-        /// What is known beside it.
+        /// What is so, and what to do.
         hint: &'static str,
     },
     /// The archive is not one.

@@ -14,6 +14,9 @@ mod error;
 mod extract;
 mod options;
 mod pins;
+mod pins_check;
+#[cfg(test)]
+mod pins_tests;
 mod read;
 mod source;
 pub mod tar;
@@ -32,8 +35,10 @@ pub use car::{CarImport, ExportOptions, ImportStats};
 pub use error::ContentError;
 pub use extract::{extract, extract_tar};
 pub use options::{
-    AddEvent, AddOptions, Added, EntryKind, LsEntry, PinEntry, PinFilter, PinType, Stat, TreeEvent, Written,
+    AddEvent, AddOptions, Added, EntryKind, LsEntry, MAX_BAD_BLOCKS, PinCheck, PinEntry, PinFilter, PinType, Stat,
+    TreeEvent, Written,
 };
+pub use pins::PinProgress;
 pub use tree::TreeAdder;
 
 use crate::{base::Cid, exchange::Exchange, routing::Routing, store::Repo};

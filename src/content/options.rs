@@ -202,4 +202,20 @@ pub struct PinEntry {
     pub kind: PinType,
     /// Its name, if it was given one.
     pub name: Option<String>,
+    /// For an indirect one, the recursive pin it was found below first.
+    pub via: Option<Cid>,
 }
+
+/// What became of the check of a recursive pin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinCheck {
+    /// The pin's root.
+    pub cid: Cid,
+    /// Whether all below it is here and readable.
+    pub ok: bool,
+    /// The blocks that are not, each with why; at most [`MAX_BAD_BLOCKS`].
+    pub bad: Vec<(Cid, String)>,
+}
+
+/// Most bad blocks that are named for one pin.
+pub const MAX_BAD_BLOCKS: usize = 1000;

@@ -16,12 +16,12 @@ use crate::{
     store::{NewBlock, PinKind, Repo, StoreOptions},
 };
 
-struct Place {
+pub(super) struct Place {
     dir: tempfile::TempDir,
-    content: Content,
+    pub(super) content: Content,
 }
 
-fn place() -> Place {
+pub(super) fn place() -> Place {
     let dir = tempfile::tempdir().unwrap();
     let repo = Repo::open(&dir.path().join("repo"), StoreOptions::default()).unwrap();
     Place { content: Content::new(repo, None, None), dir }
@@ -33,7 +33,7 @@ impl Place {
     }
 }
 
-fn noise(len: usize) -> Vec<u8> {
+pub(super) fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = || {
         state ^= state << 13;
@@ -337,7 +337,7 @@ async fn a_dag_with_a_hole_is_not_held() {
     assert!(place.content.pin(&added.cid, PinKind::Recursive, None).await.is_err());
     place.content.pin(&added.cid, PinKind::Direct, None).await.unwrap();
     let pins = place.content.list_pins(PinFilter::All).await.unwrap();
-    assert_eq!(pins, [PinEntry { cid: added.cid, kind: PinType::Direct, name: None }]);
+    assert_eq!(pins, [PinEntry { cid: added.cid, kind: PinType::Direct, name: None, via: None }]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,8 @@ pub struct HttpError {
     pub kind: Kind,
     /// What went wrong, for a person.
     pub message: String,
+    /// Whether the request itself cannot be read: an argument is missing, or an option is not what it should be.
+    pub usage: bool,
 }
 
 /// An error as it stands in a response's body.
@@ -39,12 +41,21 @@ pub struct ErrorBody {
 impl HttpError {
     /// A failure of the kind, with a sentence for a person.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        HttpError { kind, message: message.into() }
+        HttpError { kind, message: message.into(), usage: false }
     }
 
     /// The caller's mistake.
     pub fn invalid(message: impl Into<String>) -> Self {
         HttpError::new(Kind::Invalid, message)
+    }
+
+    /// A request that cannot be read.
+    pub fn usage(message: impl Into<String>) -> Self {
+        HttpError { usage: true, ..HttpError::invalid(message) }
+    }
+
+    fn body(&self, code: u8) -> ErrorBody {
+        ErrorBody { code, message: self.message.clone(), kind_of_reply: "error".into(), kind: Some(self.kind) }
     }
 
     /// The status: Kubo's clients expect 500 for whatever failed and 400 for bad arguments, so no finer ones are used.
@@ -65,14 +76,21 @@ impl<E: HasKind> From<E> for HttpError {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let status = self.status();
-        let body = ErrorBody {
-            code: u8::from(self.kind == Kind::Invalid),
-            message: self.message,
-            kind_of_reply: "error".into(),
-            kind: Some(self.kind),
-        };
-        (status, Json(body)).into_response()
+        let code = u8::from(self.kind == Kind::Invalid);
+        let mut response = (self.status(), Json(self.body(code))).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives errors under `/api/v0` the status Kubo gives them: 400 only where the request itself cannot be read; what its
+/// arguments mean is wrong like whatever else fails.
+pub async fn as_kubo(response: Response) -> Response {
+    match response.extensions().get::<HttpError>() {
+        Some(error) if error.kind == Kind::Invalid && !error.usage => {
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(error.body(0))).into_response()
+        }
+        _ => response,
     }
 }
 

@@ -131,12 +131,31 @@ pub struct LsLink {
     pub target: String,
 }
 
-/// `pin/add` and `pin/rm`.
+/// `pin/rm` and `pin/update`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PinsReply {
     /// The CIDs.
     pub pins: Vec<String>,
+}
+
+/// `pin/add`: what was pinned, or how far it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct PinEvent {
+    /// The CIDs; absent while it goes on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<String>,
+    /// Blocks that are here so far.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub progress: u64,
+    /// Their bytes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub bytes: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// One pin of `pin/ls` as a map's value.
@@ -146,16 +165,17 @@ pub struct PinType {
     /// `recursive`, `direct`, `indirect` or `indirect through CID`.
     #[serde(rename = "Type")]
     pub kind: String,
-    /// Its name, if any.
+    /// Its name, when names were asked for.
     #[serde(default)]
     pub name: String,
 }
 
 /// `pin/ls` without streaming.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub struct PinList {
-    /// Type and name by CID.
+    /// Type and name by CID; absent when there is none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub keys: BTreeMap<String, PinType>,
 }
 
@@ -165,12 +185,37 @@ pub struct PinList {
 pub struct PinLine {
     /// The CID.
     pub cid: String,
+    /// Its name, when names were asked for and it has one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// As in [`PinType`].
     #[serde(rename = "Type")]
     pub kind: String,
-    /// Its name, if any.
-    #[serde(default)]
-    pub name: String,
+}
+
+/// One line of `pin/verify`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct PinVerifyLine {
+    /// The pin's root.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cid: String,
+    /// Whether all below it is here and readable; absent when not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ok: bool,
+    /// What is not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bad_nodes: Vec<BadNode>,
+}
+
+/// A block that is missing or damaged.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BadNode {
+    /// Which.
+    pub cid: String,
+    /// Why.
+    pub err: String,
 }
 
 /// `block/put` and `block/stat`.

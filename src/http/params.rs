@@ -50,7 +50,7 @@ impl Params {
 
     /// The first `arg`.
     pub fn arg(&self, what: &str) -> Result<&str, HttpError> {
-        self.args().next().ok_or_else(|| HttpError::invalid(format!("argument \"{what}\" is required")))
+        self.args().next().ok_or_else(|| HttpError::usage(format!("argument \"{what}\" is required")))
     }
 
     /// The first `arg` as a content path.
@@ -67,9 +67,9 @@ impl Params {
     pub fn flag(&self, name: &str) -> Result<Option<bool>, HttpError> {
         match self.text(name) {
             None => Ok(None),
-            Some("true" | "1" | "") => Ok(Some(true)),
-            Some("false" | "0") => Ok(Some(false)),
-            Some(other) => Err(HttpError::invalid(format!("{name}={other} is neither true nor false"))),
+            Some("true" | "1" | "" | "t" | "T" | "TRUE" | "True") => Ok(Some(true)),
+            Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(Some(false)),
+            Some(other) => Err(HttpError::usage(format!("{name}={other} is neither true nor false"))),
         }
     }
 
@@ -77,7 +77,7 @@ impl Params {
     pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, HttpError> {
         let Some(text) = self.text(name).filter(|t| !t.is_empty()) else { return Ok(None) };
         let parsed = text.parse();
-        parsed.map(Some).map_err(|_| HttpError::invalid(format!("{name}={text} is not a number that fits here")))
+        parsed.map(Some).map_err(|_| HttpError::usage(format!("{name}={text} is not a number that fits here")))
     }
 
     /// How long the caller wants to wait.

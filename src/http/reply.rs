@@ -65,10 +65,41 @@ where
     Ok(response)
 }
 
+/// Most values that go out as one piece.
+const PACK: usize = 512;
+
+/// A streamed reply of one JSON value a line. What is ready at once goes out together.
+pub async fn lines<T, S>(trailers: bool, items: S) -> Result<Response<Body>, HttpError>
+where
+    T: Serialize + 'static,
+    S: Stream<Item = Result<T, HttpError>> + Send + 'static,
+{
+    let packed = items.ready_chunks(PACK).flat_map(|chunk| {
+        let (mut bytes, mut failure) = (Vec::new(), None);
+        for item in chunk {
+            match item {
+                Ok(value) => put_line(&mut bytes, &value),
+                Err(error) => {
+                    failure = Some(Err(error));
+                    break;
+                }
+            }
+        }
+        let whole = (!bytes.is_empty()).then(|| Ok(Bytes::from(bytes)));
+        stream::iter(whole.into_iter().chain(failure))
+    });
+    stream(Content::Lines, trailers, Box::pin(packed)).await
+}
+
+fn put_line<T: Serialize>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(&mut *out, value).expect("plain data becomes JSON");
+    out.push(b'\n');
+}
+
 /// One JSON value and a line break.
 pub fn line<T: Serialize>(value: &T) -> Bytes {
-    let mut out = serde_json::to_vec(value).expect("plain data becomes JSON");
-    out.push(b'\n');
+    let mut out = Vec::new();
+    put_line(&mut out, value);
     out.into()
 }
 

@@ -75,8 +75,20 @@ pub enum StoreError {
         reason: String,
     },
     /// The content is pinned in another way already.
-    #[error("{cid} is pinned recursively already; remove that pin first")]
+    #[error("{cid} already pinned recursively; remove that pin first")]
     PinnedRecursively {
+        /// The content id.
+        cid: String,
+    },
+    /// Nothing to update from.
+    #[error("{cid}, the 'from' of the update, was not recursively pinned already; use pin add for the new one")]
+    UpdateFrom {
+        /// The content id.
+        cid: String,
+    },
+    /// The update's aim is reached already, in another way.
+    #[error("{cid}, the 'to' of the update, was already recursively pinned; remove the old pin by pin rm")]
+    UpdateTo {
         /// The content id.
         cid: String,
     },
@@ -93,6 +105,19 @@ impl StoreError {
             _ => StoreError::Io { doing, source },
         }
     }
+
+    /// The same failure for one more caller of what was done together.
+    pub(crate) fn again(&self) -> StoreError {
+        let copy = |e: &io::Error| {
+            e.raw_os_error().map_or_else(|| io::Error::other(e.to_string()), io::Error::from_raw_os_error)
+        };
+        match self {
+            StoreError::Full { doing, source } => StoreError::Full { doing, source: copy(source) },
+            StoreError::Io { doing, source } => StoreError::Io { doing, source: copy(source) },
+            StoreError::Invalid { what, reason } => StoreError::Invalid { what: what.clone(), reason: reason.clone() },
+            other => StoreError::Poisoned { reason: other.to_string() },
+        }
+    }
 }
 
 impl From<io::Error> for StoreError {
@@ -104,7 +129,10 @@ impl From<io::Error> for StoreError {
 impl HasKind for StoreError {
     fn kind(&self) -> Kind {
         match self {
-            StoreError::Locked { .. } | StoreError::PinnedRecursively { .. } => Kind::Conflict,
+            StoreError::Locked { .. } | StoreError::PinnedRecursively { .. } | StoreError::UpdateTo { .. } => {
+                Kind::Conflict
+            }
+            StoreError::UpdateFrom { .. } => Kind::NotFound,
             StoreError::Layout { .. } | StoreError::Invalid { .. } => Kind::Invalid,
             StoreError::Damaged { .. } => Kind::Corrupt,
             StoreError::Full { .. } => Kind::Busy,

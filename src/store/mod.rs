@@ -17,6 +17,6 @@ pub mod wal;
 pub use blocks::{BlockStat, Blocks, Cursor, Damage, NewBlock, VerifyReport};
 pub use error::StoreError;
 pub use kv::{Batch, Durability, Kv, KvPair, MemoryKv};
-pub use pins::{Pin, PinKind, Pins};
+pub use pins::{Pin, PinKind, Pins, UnderWay};
 pub use repo::{InitReport, Repo, StoreOptions};
 pub use wal::{AppendDone, Recovered, Wal};

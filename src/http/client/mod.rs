@@ -7,12 +7,14 @@ mod content;
 mod dag;
 mod error;
 mod form;
+mod pins;
 mod transport;
 mod upload;
 
 pub use content::{AddOptions, Added};
 pub use dag::ImportOptions;
 pub use error::ClientError;
+pub use pins::PinQuery;
 pub use transport::{Lines, Reply};
 
 use std::time::Duration;
@@ -21,7 +23,7 @@ use serde::Serialize;
 use transport::{Ask, Transport};
 
 use super::model::{
-    HealthReply, IdReply, InitRequest, PinsReply, RoutingEvent, StatusReply, Strings, SwarmPeer, SwarmPeers, TaskReply,
+    HealthReply, IdReply, InitRequest, RoutingEvent, StatusReply, Strings, SwarmPeer, SwarmPeers, TaskReply,
     TaskRequest, TokenReply, TokenRequest, VersionReply,
 };
 
@@ -76,25 +78,6 @@ impl Client {
     pub async fn connect_to(&self, address: &str) -> Result<Vec<String>, ClientError> {
         let reply: Strings = self.send(Ask::post("/api/v0/swarm/connect").arg(address)).await?.json().await?;
         Ok(reply.strings)
-    }
-
-    /// Pins a CID, with all below it unless `recursive` is false; fetches what is missing.
-    pub async fn pin(&self, cid: &str, recursive: bool, name: Option<&str>) -> Result<PinsReply, ClientError> {
-        let mut ask = Ask::post("/api/v0/pin/add").arg(cid).with("recursive", recursive);
-        if let Some(name) = name {
-            ask = ask.with("name", name);
-        }
-        self.send(ask).await?.json().await
-    }
-
-    /// Takes a pin back.
-    pub async fn unpin(&self, cid: &str) -> Result<PinsReply, ClientError> {
-        self.send(Ask::post("/api/v0/pin/rm").arg(cid)).await?.json().await
-    }
-
-    /// The pins of a type (`recursive`, `direct`, `indirect`, `all`), one [`super::model::PinLine`] a line.
-    pub async fn pins(&self, kind: &str) -> Result<Lines, ClientError> {
-        Ok(self.send(Ask::post("/api/v0/pin/ls").with("type", kind).with("stream", true)).await?.lines())
     }
 
     /// Provider records of a CID from the DHT, one [`RoutingEvent`] a line, as they are found.

@@ -12,9 +12,9 @@ mod pin;
 mod routing;
 mod swarm;
 
-use axum::{Router, extract::DefaultBodyLimit, routing::post};
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::post};
 
-use super::{HttpError, params::Params};
+use super::{HttpError, error, params::Params};
 use crate::{base::MAX_BLOCK_BYTES, content::Content, node::Node};
 
 /// Room for what a form puts around a block.
@@ -31,14 +31,17 @@ pub fn routes() -> Router<Node> {
         .route("/version", post(id::version))
         .route("/swarm/peers", post(swarm::peers))
         .route("/swarm/connect", post(swarm::connect))
-        .route("/pin/add", post(pin::add))
-        .route("/pin/rm", post(pin::remove))
+        .route("/pin/add", post(pin::add).layer(DefaultBodyLimit::max(pin::ARGS_BYTES)))
+        .route("/pin/rm", post(pin::remove).layer(DefaultBodyLimit::max(pin::ARGS_BYTES)))
         .route("/pin/ls", post(pin::list))
+        .route("/pin/update", post(pin::update))
+        .route("/pin/verify", post(pin::verify))
         .route("/block/get", post(block::get))
         .route("/block/put", post(block::put).layer(DefaultBodyLimit::max(MAX_BLOCK_BYTES + FORM_BYTES)))
         .route("/block/stat", post(block::stat))
         .route("/routing/findprovs", post(routing::find_providers))
         .merge(dag::routes())
+        .layer(middleware::map_response(error::as_kubo))
 }
 
 /// The node's content, with the time limit the caller asks for.

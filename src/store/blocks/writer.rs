@@ -83,17 +83,7 @@ pub(super) fn run_syncer(core: &Core, mut waiting: mpsc::Receiver<Reply>) {
 
 /// The same outcome for one more caller.
 fn again(result: &Result<(), StoreError>) -> Result<(), StoreError> {
-    let copy =
-        |e: &io::Error| e.raw_os_error().map_or_else(|| io::Error::other(e.to_string()), io::Error::from_raw_os_error);
-    match result {
-        Ok(()) => Ok(()),
-        Err(StoreError::Full { doing, source }) => Err(StoreError::Full { doing, source: copy(source) }),
-        Err(StoreError::Io { doing, source }) => Err(StoreError::Io { doing, source: copy(source) }),
-        Err(StoreError::Invalid { what, reason }) => {
-            Err(StoreError::Invalid { what: what.clone(), reason: reason.clone() })
-        }
-        Err(other) => Err(StoreError::Poisoned { reason: other.to_string() }),
-    }
+    result.as_ref().map_err(StoreError::again).copied()
 }
 
 /// A piece of what is written.
