@@ -50,7 +50,7 @@ pub async fn put(State(node): State<Node>, params: Params, mut form: Multipart) 
 
 /// Why a form cannot be read.
 pub fn bad_form(error: axum::extract::multipart::MultipartError) -> HttpError {
-    HttpError::invalid(format!("the form cannot be read: {}", error.body_text()))
+    HttpError::usage(format!("the form cannot be read: {}", error.body_text()))
 }
 
 fn format(params: &Params) -> Result<BlockFormat, HttpError> {
