@@ -294,7 +294,12 @@ impl From<Pin> for PinEntry {
 
 /// Walks a DAG, fetching what is missing. With `base`, a DAG that is here whole: what both have at the same place is not
 /// walked.
-pub(super) async fn fetch_all(source: &Source, root: Cid, base: Option<Cid>, progress: &PinProgress) -> Result<(), ContentError> {
+pub(super) async fn fetch_all(
+    source: &Source,
+    root: Cid,
+    base: Option<Cid>,
+    progress: &PinProgress,
+) -> Result<(), ContentError> {
     let mut seen = Seen::default();
     seen.insert(&root);
     let mut open = vec![(root, base)];
