@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn every_listed_hash_works() {
-        for code in [0x11, 0x12, 0x13, 0x14, 0x16, 0x17, 0x1b, 0x1e, 0xb220, 0xb240, 0xb260] {
+        for code in (0x11..=0x17).chain(0x19..=0x1e).chain([0x56]).chain(0xb214..=0xb240).chain(0xb254..=0xb260) {
             let block = Block::new(Codec::Raw, Hash::from_code(code).unwrap(), &b"x"[..]).unwrap();
             Block::verify(*block.cid(), &b"x"[..]).unwrap();
         }

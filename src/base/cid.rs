@@ -3,6 +3,8 @@
 use std::fmt;
 
 use multihash_codetable::MultihashDigest;
+use sha2::Digest;
+use sha3::digest::ExtendableOutput;
 
 /// A content id whose digest may be up to 128 bytes long (identity ids carry their data in the digest).
 pub type Cid = ::cid::CidGeneric<128>;
@@ -51,7 +53,7 @@ impl From<u64> for Codec {
     }
 }
 
-/// Hash functions this node admits: the list Kubo's `verifcid` admits, less the ones nobody produces any more.
+/// Hash functions this node admits: the list Kubo's `verifcid` admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hash {
     /// The data itself, 0x00; at most [`MAX_IDENTITY_BYTES`].
@@ -72,6 +74,10 @@ pub enum Hash {
     Blake2s(u64),
     /// BLAKE3 with 256 bits, 0x1e.
     Blake3,
+    /// SHAKE with 256 bits of strength and 512 of digest, 0x19.
+    Shake256,
+    /// SHA-2 with 256 bits twice over, 0x56.
+    DoubleSha2_256,
 }
 
 impl Hash {
@@ -83,6 +89,8 @@ impl Hash {
             Hash::Sha2_256 => 0x12,
             Hash::Sha2_512 => 0x13,
             Hash::Blake3 => 0x1e,
+            Hash::Shake256 => 0x19,
+            Hash::DoubleSha2_256 => 0x56,
             Hash::Sha3(code) | Hash::Keccak(code) | Hash::Blake2b(code) | Hash::Blake2s(code) => code,
         }
     }
@@ -97,35 +105,78 @@ impl Hash {
             0x14..=0x17 => Hash::Sha3(code),
             0x1a..=0x1d => Hash::Keccak(code),
             0x1e => Hash::Blake3,
+            0x19 => Hash::Shake256,
+            0x56 => Hash::DoubleSha2_256,
             0xb214..=0xb240 => Hash::Blake2b(code),
             0xb254..=0xb260 => Hash::Blake2s(code),
             _ => return Err(CidError::HashNotAdmitted { code }),
         })
     }
 
+    /// The function of a multihash's name in the multicodec table, such as `sha2-256`, large or small letters.
+    pub fn parse(name: &str) -> Result<Self, CidError> {
+        let name = name.to_ascii_lowercase();
+        let sized = |prefix: &str, zero: u64, bytes: std::ops::RangeInclusive<u64>| -> Option<u64> {
+            let bits: u64 = name.strip_prefix(prefix)?.parse().ok()?;
+            (bits % 8 == 0 && bytes.contains(&(bits / 8))).then_some(zero + bits / 8)
+        };
+        let code = match name.as_str() {
+            "identity" => 0x00,
+            "sha1" => 0x11,
+            "sha2-256" => 0x12,
+            "sha2-512" => 0x13,
+            "sha3" | "sha3-512" => 0x14,
+            "sha3-384" => 0x15,
+            "sha3-256" => 0x16,
+            "sha3-224" => 0x17,
+            "shake-256" => 0x19,
+            "keccak-224" => 0x1a,
+            "keccak-256" => 0x1b,
+            "keccak-384" => 0x1c,
+            "keccak-512" => 0x1d,
+            "blake3" => 0x1e,
+            "dbl-sha2-256" => 0x56,
+            _ => sized("blake2b-", 0xb200, 20..=64)
+                .or_else(|| sized("blake2s-", 0xb240, 20..=32))
+                .ok_or_else(|| CidError::UnknownHash { name: name.chars().take(40).collect() })?,
+        };
+        Hash::from_code(code)
+    }
+
     /// Hashes `data`.
     pub fn digest(self, data: &[u8]) -> Result<Multihash, CidError> {
         let code = self.code();
-        if self == Hash::Identity {
-            if data.len() > MAX_IDENTITY_BYTES {
-                return Err(CidError::DigestLength { code, bytes: data.len() });
+        let wrap = |digest: &[u8]| {
+            Multihash::wrap(code, digest).map_err(|_| CidError::DigestLength { code, bytes: digest.len() })
+        };
+        match self {
+            Hash::Identity if data.len() > MAX_IDENTITY_BYTES => {
+                Err(CidError::DigestLength { code, bytes: data.len() })
             }
-            return Multihash::wrap(code, data).map_err(|_| CidError::DigestLength { code, bytes: data.len() });
-        }
-        if self == Hash::Sha2_256 {
+            Hash::Identity => wrap(data),
             // By far the commonest; straight to the implementation that uses the CPU's SHA extensions.
-            use sha2::Digest;
-            let digest = sha2::Sha256::digest(data);
-            return Multihash::wrap(code, &digest).map_err(|_| CidError::DigestLength { code, bytes: digest.len() });
+            Hash::Sha2_256 => wrap(&sha2::Sha256::digest(data)),
+            Hash::DoubleSha2_256 => wrap(&sha2::Sha256::digest(sha2::Sha256::digest(data))),
+            Hash::Sha1 => wrap(&sha1::Sha1::digest(data)),
+            Hash::Blake2b(code) => {
+                let bytes = (code - 0xb200) as usize;
+                wrap(blake2b_simd::Params::new().hash_length(bytes).hash(data).as_bytes())
+            }
+            Hash::Blake2s(code) => {
+                let bytes = (code - 0xb240) as usize;
+                wrap(blake2s_simd::Params::new().hash_length(bytes).hash(data).as_bytes())
+            }
+            Hash::Shake256 => {
+                let mut digest = [0; 64];
+                sha3::Shake256::digest_xof(data, &mut digest);
+                wrap(&digest)
+            }
+            Hash::Sha2_512 | Hash::Sha3(_) | Hash::Keccak(_) | Hash::Blake3 => {
+                let function =
+                    multihash_codetable::Code::try_from(code).map_err(|_| CidError::HashNotAdmitted { code })?;
+                wrap(function.digest(data).digest())
+            }
         }
-        if self == Hash::Sha1 {
-            use sha1::Digest;
-            let digest = sha1::Sha1::digest(data);
-            return Multihash::wrap(code, &digest).map_err(|_| CidError::DigestLength { code, bytes: digest.len() });
-        }
-        let function = multihash_codetable::Code::try_from(code).map_err(|_| CidError::HashNotAdmitted { code })?;
-        let hash = function.digest(data);
-        Multihash::wrap(code, hash.digest()).map_err(|_| CidError::DigestLength { code, bytes: hash.digest().len() })
     }
 }
 
@@ -140,6 +191,14 @@ pub enum CidError {
         text: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// No hash function has this name, or it is not on the list.
+    #[error(
+        "hash function '{name}' is not known; use sha2-256, sha2-512, sha3-256, blake2b-256, blake3 or another of the multicodec table's"
+    )]
+    UnknownHash {
+        /// The name.
+        name: String,
     },
     /// The hash function is not on the list.
     #[error(
@@ -203,6 +262,34 @@ mod tests {
         }
         for text in ["", "Qm", "hello", "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5"] {
             assert!(matches!(parse(text), Err(CidError::Malformed { .. })), "{text}");
+        }
+    }
+
+    /// Digests of "foo" as go-multihash's own tests have them.
+    #[test]
+    fn hash_functions_have_their_names_and_digests() {
+        for (name, digest) in [
+            ("sha1", "11140beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33"),
+            ("sha2-256", "12202c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"),
+            ("dbl-sha2-256", "5620c7ade88fc7a21498a6a5e5c385e1f68bed822b72aa63c4a9a48a02c2466ee29e"),
+        ] {
+            let hash = Hash::parse(name).unwrap();
+            assert_eq!(data_encoding::HEXLOWER.encode(&hash.digest(b"foo").unwrap().to_bytes()), digest, "{name}");
+        }
+        let empty = |name: &str| {
+            let digest = Hash::parse(name).unwrap().digest(b"").unwrap();
+            (digest.size(), data_encoding::HEXLOWER.encode(&digest.digest()[..8]))
+        };
+        assert_eq!(empty("shake-256"), (64, "46b9dd2b0ba88d13".into()));
+        assert_eq!(empty("keccak-256"), (32, "c5d2460186f7233c".into()));
+        assert_eq!(empty("SHA3-256"), (32, "a7ffc6f8bf1ed766".into()));
+        assert_eq!(empty("blake2b-160"), (20, "3345524abf6bbe18".into()));
+        assert_eq!(empty("blake2b-512"), (64, "786a02f742015903".into()));
+        assert_eq!(empty("blake2s-256"), (32, "69217a3079908094".into()));
+        assert_eq!(empty("blake3"), (32, "af1349b9f5f9a1a6".into()));
+        for name in ["", "md5", "sha2", "blake2b", "blake2b-152", "blake2b-513", "blake2s-264", "murmur3-x64-64", "x11"]
+        {
+            assert!(Hash::parse(name).is_err(), "{name}");
         }
     }
 

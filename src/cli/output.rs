@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::args::{Common, Format};
@@ -193,40 +194,46 @@ pub async fn copy(mut reply: crate::http::client::Reply) -> Result<(), Failure> 
     flush()
 }
 
-/// A line of progress on standard error, rewritten in place.
+/// A line of progress on standard error, rewritten in place, gone when it is dropped; nothing when that is no terminal.
 pub struct Progress {
     what: &'static str,
-    shown: bool,
-    last: u64,
+    bar: ProgressBar,
 }
 
 impl Progress {
     /// Progress that begins with a word such as `added`.
     pub fn new(what: &'static str) -> Self {
-        Progress { what, shown: false, last: 0 }
+        let bar = ProgressBar::new_spinner().with_message(what);
+        bar.set_style(style("{msg} {bytes} ({bytes_per_sec})"));
+        Progress { what, bar }
     }
 
-    /// Shows the bytes done so far, at most once every MiB.
-    pub fn bytes(&mut self, done: u64) {
-        if done >= self.last + (1 << 20) {
-            self.last = done;
-            self.shown = true;
-            say(&format!("\r\x1b[K{} {}", self.what, bytes(done)));
-        }
+    /// Says how many bytes there are in all, so that the time left can be told.
+    pub fn total(&self, bytes: u64) {
+        self.bar.set_length(bytes);
+        self.bar.set_style(style("{msg} {bytes} of {total_bytes} [{bar:30}] {bytes_per_sec}, {eta} left"));
     }
 
     /// Shows the blocks done so far and their bytes.
     pub fn blocks(&mut self, blocks: u64, size: u64) {
-        self.shown = true;
-        say(&format!("\r\x1b[K{} {blocks} blocks, {}", self.what, bytes(size)));
+        self.bar.set_style(style("{msg}"));
+        self.bar.set_message(format!("{} {blocks} blocks, {}", self.what, bytes(size)));
     }
+
+    /// Shows the bytes done so far.
+    pub fn bytes(&mut self, done: u64) {
+        self.bar.set_position(done);
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("=> ")
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.shown {
-            say("\r\x1b[K");
-        }
+        self.bar.finish_and_clear();
     }
 }
 

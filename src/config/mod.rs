@@ -13,7 +13,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 pub use error::ConfigError;
 
-use crate::base::{Multiaddr, Role};
+use crate::{
+    base::{Multiaddr, Role},
+    dag::ImportParams,
+};
 
 /// The swarm port of IPFS, used when it is free.
 pub const DEFAULT_SWARM_PORT: u16 = 4001;
@@ -53,6 +56,8 @@ pub struct Config {
     pub dht_namespace: Option<String>,
     /// The cluster to join, when this node is not a member already.
     pub join: Option<Join>,
+    /// How files and folders become blocks when nothing else is said.
+    pub import: ImportParams,
 }
 
 impl Config {
@@ -64,6 +69,7 @@ impl Config {
             api: DEFAULT_API.parse().expect("the default API address is an address"),
             dht_namespace: None,
             join: None,
+            import: ImportParams::default(),
         }
     }
 

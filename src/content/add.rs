@@ -157,10 +157,12 @@ impl Content {
         let mut sink = Sink::new(self, &options);
         let events = options.events.clone();
         let progress = |bytes| tell_progress(&events, "", bytes);
-        let root = import(&params, &Attributes::default(), cut(source, params.chunker), &mut sink, progress).await?;
+        let kept = options.attributes(&Attributes::default());
+        let root = import(&params, &kept, cut(source, params.chunker), &mut sink, progress).await?;
         sink.finish().await?;
-        let added =
-            Added { path: String::new(), cid: root.cid, size: root.size, tsize: root.tsize, blocks: sink.count };
+        let FileRoot { cid, size, tsize } = root;
+        let (path, attributes) = (String::new(), Attributes::default());
+        let added = Added { path, cid, size, tsize, blocks: sink.count, attributes };
         self.keep(&root.cid, &options).await?;
         tell(&events, added.clone()).await;
         Ok(added)

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::{TryStreamExt, stream};
 
-use super::*;
+use super::{tests::NOTHING, *};
 use crate::{
     base::{Block, Codec, HasKind, Hash, Kind},
     dag::{
@@ -113,10 +113,10 @@ async fn a_folder_travels_and_its_root_is_pinned() {
     let mut tree = from.content.add_tree(options()).unwrap();
     for n in 0..2000 {
         let bytes = format!("file {n}").into_bytes();
-        tree.file(format!("all/{n}").as_bytes(), stream::iter([Ok(Bytes::from(bytes))])).await.unwrap();
+        tree.file(format!("all/{n}").as_bytes(), NOTHING, stream::iter([Ok(Bytes::from(bytes))])).await.unwrap();
     }
-    tree.file(b"all/big", stream::iter([Ok(Bytes::from(big.clone()))])).await.unwrap();
-    let root = tree.finish(false).await.unwrap().last().unwrap().cid;
+    tree.file(b"all/big", NOTHING, stream::iter([Ok(Bytes::from(big.clone()))])).await.unwrap();
+    let root = tree.finish().await.unwrap().last().unwrap().cid;
     let block = Block::verify(root, from.content.block_get(&root).await.unwrap()).unwrap();
     let archive = export(&from.content, &block, false).await.unwrap();
 

@@ -10,6 +10,7 @@ mod car;
 #[cfg(test)]
 mod car_tests;
 mod disk;
+mod entries;
 mod error;
 mod extract;
 mod options;
@@ -18,12 +19,14 @@ mod pins_check;
 #[cfg(test)]
 mod pins_tests;
 mod read;
+mod rules;
 mod source;
 pub mod tar;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod walk;
+mod walker;
 
 use std::{
     path::{Path, PathBuf},
@@ -39,7 +42,9 @@ pub use options::{
     TreeEvent, Written,
 };
 pub use pins::PinProgress;
+pub use rules::Rules;
 pub use tree::TreeAdder;
+pub use walker::{Found, WalkOptions, Walker, root_of};
 
 use crate::{base::Cid, exchange::Exchange, routing::Routing, store::Repo};
 
@@ -86,7 +91,7 @@ impl Content {
         disk::add_path(self, path, recursive, options).await
     }
 
-    /// Begins adding a tree whose items the caller brings one by one.
+    /// Begins adding a tree whose items the caller brings one by one, in any order.
     pub fn add_tree(&self, options: AddOptions) -> Result<TreeAdder, ContentError> {
         TreeAdder::new(self, options)
     }

@@ -3,7 +3,11 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::{base::Cid, dag::ImportParams};
+use super::rules::Rules;
+use crate::{
+    base::Cid,
+    dag::{ImportParams, unixfs::Attributes},
+};
 
 /// How to add. The default pins, skips hidden files and gives Kubo's default CIDs.
 #[derive(Debug, Clone)]
@@ -16,6 +20,20 @@ pub struct AddOptions {
     pub pin_name: Option<String>,
     /// Whether files and folders whose name begins with a dot are added too.
     pub hidden: bool,
+    /// Files and folders of this machine whose names these rules match are left out.
+    pub rules: Rules,
+    /// Whether symbolic links below the path that is added are replaced by what they lead to.
+    pub dereference: bool,
+    /// Whether empty folders are added too.
+    pub empty_dirs: bool,
+    /// One root: a folder without a name around all that is added.
+    pub wrap: bool,
+    /// Keep the mode that files and folders have, and their time of modification.
+    pub preserve_mode: bool,
+    /// See [`AddOptions::preserve_mode`].
+    pub preserve_mtime: bool,
+    /// What everything is said to have, whatever it has.
+    pub set: Attributes,
     /// Compute CIDs only; nothing is stored.
     pub only_hash: bool,
     /// Hold the root for this owner (see the store's pins) until it is released.
@@ -31,10 +49,26 @@ impl Default for AddOptions {
             pin: true,
             pin_name: None,
             hidden: false,
+            rules: Rules::default(),
+            dereference: false,
+            empty_dirs: true,
+            wrap: false,
+            preserve_mode: false,
+            preserve_mtime: false,
+            set: Attributes::default(),
             only_hash: false,
             hold: None,
             events: None,
         }
+    }
+}
+
+impl AddOptions {
+    /// What is kept of what something's source says of it. A mode of 0 says nothing, as in Kubo.
+    pub fn attributes(&self, found: &Attributes) -> Attributes {
+        let mode = self.set.mode.or(found.mode.filter(|_| self.preserve_mode));
+        let mtime = self.set.mtime.or(found.mtime.filter(|_| self.preserve_mtime));
+        Attributes { mode: mode.map(|mode| mode & 0o7777).filter(|mode| *mode != 0), mtime }
     }
 }
 
@@ -65,6 +99,8 @@ pub struct Added {
     pub tsize: u64,
     /// Blocks it is made of, repeated ones repeated.
     pub blocks: u64,
+    /// What its source said of it, kept or not.
+    pub attributes: Attributes,
 }
 
 /// What an entry of a directory is.

@@ -3,7 +3,7 @@
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    tests::{noise, place},
+    tests::{NOTHING, noise, place},
     *,
 };
 use crate::{
@@ -86,9 +86,9 @@ async fn a_check_names_what_is_missing_below_which_pins() {
     let mut tree = content.add_tree(AddOptions::default()).unwrap();
     for name in ["a/b/c/deep", "a/same", "a/b/same"] {
         let data = if name.ends_with("same") { vec![7; 300_000] } else { b"deep".to_vec() };
-        tree.file(name.as_bytes(), stream::iter([Ok(data.into())])).await.unwrap();
+        tree.file(name.as_bytes(), NOTHING, stream::iter([Ok(data.into())])).await.unwrap();
     }
-    let root = tree.finish(false).await.unwrap()[0].cid;
+    let root = tree.finish().await.unwrap()[0].cid;
     let checks: Vec<PinCheck> = content.check_pins().try_collect().await.unwrap();
     assert_eq!((checks.len(), checks.iter().all(|check| check.ok)), (2, true));
 

@@ -16,6 +16,8 @@ use crate::{
     store::{NewBlock, PinKind, Repo, StoreOptions},
 };
 
+pub(super) const NOTHING: unixfs::Attributes = unixfs::Attributes { mode: None, mtime: None };
+
 pub(super) struct Place {
     dir: tempfile::TempDir,
     pub(super) content: Content,
@@ -396,15 +398,13 @@ async fn a_tree_is_built_from_items_in_any_order() {
     let place = place();
     let once = |text: &'static str| stream::iter([Ok(Bytes::from_static(text.as_bytes()))]);
     let mut tree = place.content.add_tree(AddOptions::default()).unwrap();
-    tree.file(b"d/b", once("2")).await.unwrap();
-    tree.dir(b"d/e").unwrap();
-    tree.file(b"c", once("3")).await.unwrap();
-    tree.file(b"d/a", once("1")).await.unwrap();
-    assert!(tree.file(b"d/a", once("1")).await.is_err(), "twice");
-    assert!(tree.file(b"c/x", once("1")).await.is_err(), "in a file");
-    assert!(tree.file(b"d/../x", once("1")).await.is_err());
-    assert!(tree.file(b"", once("1")).await.is_err());
-    let roots = tree.finish(false).await.unwrap();
+    tree.file(b"d/b", NOTHING, once("2")).await.unwrap();
+    tree.dir(b"d/e", NOTHING).await.unwrap();
+    tree.file(b"c", NOTHING, once("3")).await.unwrap();
+    tree.file(b"d/a", NOTHING, once("1")).await.unwrap();
+    assert!(tree.file(b"d/../x", NOTHING, once("1")).await.is_err());
+    assert!(tree.file(b"", NOTHING, once("1")).await.is_err());
+    let roots = tree.finish().await.unwrap();
     assert_eq!(roots.iter().map(|r| r.path.as_str()).collect::<Vec<_>>(), ["c", "d"]);
     assert_eq!(place.content.list_pins(PinFilter::Roots).await.unwrap().len(), 2);
     fs::create_dir_all(place.path("d/e")).unwrap();
@@ -413,11 +413,81 @@ async fn a_tree_is_built_from_items_in_any_order() {
     let same = place.content.add_path(&place.path("d"), true, AddOptions::default()).await.unwrap();
     assert_eq!(same.cid, roots[1].cid);
 
-    let mut tree = place.content.add_tree(AddOptions { only_hash: true, ..AddOptions::default() }).unwrap();
-    tree.file(b"c", once("3")).await.unwrap();
-    let wrapped = tree.finish(true).await.unwrap();
+    let wrapping = AddOptions { only_hash: true, wrap: true, ..AddOptions::default() };
+    let mut tree = place.content.add_tree(wrapping).unwrap();
+    tree.file(b"c", NOTHING, once("3")).await.unwrap();
+    let wrapped = tree.finish().await.unwrap();
     assert_eq!((wrapped.len(), wrapped[0].path.as_str()), (1, ""));
     assert!(!place.content.repo().blocks().has(&wrapped[0].cid).await.unwrap(), "only hashed");
+}
+
+/// Two items of one name are found at the latest when the folder around them is built, however they came.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_clash_are_refused() {
+    let place = place();
+    let once = || stream::iter([Ok(Bytes::from_static(b"x"))]);
+    for paths in [["d/a", "d/a"], ["a", "a"], ["a/b", "a"], ["a", "a/b"], ["d/a", "d/a/b"], ["d/a/b", "d/a"]] {
+        for wrap in [false, true] {
+            let mut tree = place.content.add_tree(AddOptions { wrap, ..AddOptions::default() }).unwrap();
+            let adding = async {
+                for path in paths {
+                    tree.file(path.as_bytes(), NOTHING, once()).await?;
+                }
+                tree.finish().await
+            };
+            assert!(adding.await.is_err(), "{paths:?} {wrap}");
+        }
+    }
+    assert!(place.content.list_pins(PinFilter::All).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_are_kept_when_asked_for() {
+    let place = place();
+    let root = sample(&place);
+    fs::set_permissions(root.join("a.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o4751)).unwrap();
+    let add = async |options: AddOptions| place.content.add_path(&root, true, options).await.unwrap().cid;
+    let node = async |path: String| {
+        let cid = place.content.resolve(&path.parse().unwrap()).await.unwrap();
+        let data = place.content.block_get(&cid).await.unwrap();
+        unixfs::UnixFs::decode(&pb::PbNode::decode(&data).unwrap().data.unwrap()).unwrap().attributes()
+    };
+    let plain = add(AddOptions::default()).await;
+    assert_eq!(node(format!("{plain}/a.txt")).await, NOTHING);
+    let kept = add(AddOptions { preserve_mode: true, preserve_mtime: true, ..AddOptions::default() }).await;
+    let attributes = node(format!("{kept}/a.txt")).await;
+    assert_eq!(attributes.mode, Some(0o4751));
+    let modified = fs::metadata(root.join("a.txt")).unwrap().modified().unwrap();
+    let modified = modified.duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(attributes.mtime, Some((modified.as_secs() as i64, modified.subsec_nanos())));
+    assert!(node(format!("{kept}/sub/link")).await.mode.is_none());
+    assert!(node(format!("{kept}/sub")).await.mode.is_some() && node(kept.to_string()).await.mode.is_some());
+    // A file of several chunks says it in its root, and what is set outweighs what is found.
+    let set = unixfs::Attributes { mode: Some(0o600), mtime: Some((-5, 7)) };
+    let all = add(AddOptions { preserve_mode: true, set, ..AddOptions::default() }).await;
+    for path in ["", "/a.txt", "/sub", "/sub/b", "/empty"] {
+        assert_eq!(node(format!("{all}{path}")).await, set, "{path}");
+    }
+    assert_eq!(node(format!("{all}/sub/link")).await, unixfs::Attributes { mode: None, ..set });
+    // A mode of nothing says nothing.
+    let none = unixfs::Attributes { mode: Some(0), mtime: None };
+    assert_eq!(add(AddOptions { set: none, ..AddOptions::default() }).await, plain);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_folders_are_left_out_when_asked_for() {
+    let place = place();
+    fs::create_dir_all(place.path("d/empty/inner")).unwrap();
+    fs::create_dir_all(place.path("e/empty")).unwrap();
+    fs::create_dir_all(place.path("f")).unwrap();
+    let options = AddOptions { empty_dirs: false, ..AddOptions::default() };
+    let names = async |name: &str| {
+        let root = place.content.add_path(&place.path(name), true, options.clone()).await.unwrap();
+        place.content.ls(&root.cid.into()).await.unwrap().into_iter().map(|e| e.name).collect::<Vec<_>>()
+    };
+    // A folder with an empty folder in it is not empty, as in Kubo; what was asked for is there in any case.
+    assert_eq!(names("d").await, ["empty"]);
+    assert!(names("e").await.is_empty() && names("f").await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -447,9 +517,9 @@ async fn huge_folders_are_sharded_and_come_back() {
     let mut tree = place.content.add_tree(AddOptions::default()).unwrap();
     let item = |i: usize| stream::iter([Ok(Bytes::from(i.to_string()))]);
     for i in 0..3000 {
-        tree.file(format!("big/{}", name(i)).as_bytes(), item(i)).await.unwrap();
+        tree.file(format!("big/{}", name(i)).as_bytes(), NOTHING, item(i)).await.unwrap();
     }
-    let root = tree.finish(false).await.unwrap().remove(0);
+    let root = tree.finish().await.unwrap().remove(0);
     let list = place.content.ls(&root.cid.into()).await.unwrap();
     let names: Vec<String> = list.into_iter().map(|entry| entry.name).collect();
     assert_eq!(names, (0..3000).map(name).collect::<Vec<_>>());

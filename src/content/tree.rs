@@ -3,49 +3,80 @@
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, future::BoxFuture};
+use tokio::sync::mpsc;
 
 use super::{
     AddOptions, Added, Content, ContentError,
     add::{Sink, cut, import, tell, tell_progress},
+    entries::{Entries, Spill},
 };
 use crate::{
-    base::Cid,
+    base::{Cid, MAX_BLOCK_BYTES},
     dag::{
         DagError, ImportParams, OutBlock,
         dir::{DirBuilder, check_name, printable, symlink},
-        hamt::HamtBuilder,
+        shards::ShardBuilder,
         unixfs::Attributes,
     },
 };
 
 /// Deepest nesting of folders added.
 pub(super) const MAX_DEPTH: usize = 128;
-/// Most items one tree may have while its folders are open.
-const MAX_ITEMS: usize = 1_000_000;
+/// Most folders that are kept open. Beyond, those that the last item does not lie in are built, and nothing can be added to
+/// them any more.
+const MAX_OPEN: usize = 65_536;
+/// Most items on the first level when there is no folder around them.
+const MAX_ROOTS: usize = 65_536;
+/// Bytes of entries kept in memory; beyond, they go to a file.
+const MEMORY_BYTES: usize = 8 * 1024 * 1024;
+/// Directories of at most so many bytes of entries are built where they are.
+const INLINE_BUILD_BYTES: u64 = 64 * 1024;
+/// Shards on their way from the thread that builds them.
+const SHARDS_AHEAD: usize = 64;
 
+/// Something that is complete.
 #[derive(Debug, Clone, Copy)]
 struct Leaf {
     cid: Cid,
     tsize: u64,
     size: u64,
     blocks: u64,
+    /// What its source said of it.
+    attributes: Attributes,
+    folder: bool,
 }
 
-#[derive(Debug)]
-enum Item {
-    Leaf(Leaf),
-    Dir(BTreeMap<Vec<u8>, Item>),
+/// A folder that more may come into.
+#[derive(Debug, Default)]
+struct Folder {
+    dirs: BTreeMap<Vec<u8>, Folder>,
+    entries: Entries,
+    /// How many entries there are, and what they come to as [`ImportParams::must_shard`] wants it.
+    count: usize,
+    bytes: u64,
+    /// Content and blocks of all that is complete in it.
+    size: u64,
+    blocks: u64,
+    /// What is said of it; `None` when only things in it were given.
+    found: Option<Attributes>,
+    /// Whether anything lies in it, be it an empty folder that is left out.
+    used: bool,
 }
 
-/// Adds files, folders and symbolic links by path; [`TreeAdder::finish`] builds the folders, syncs and pins.
+/// Adds files, folders and symbolic links by path; [`TreeAdder::finish`] builds the folders, syncs and pins. What memory it
+/// takes depends on how many folders are open, not on how much lies in them.
 pub struct TreeAdder {
     content: Content,
     options: AddOptions,
     params: Arc<ImportParams>,
     sink: Sink,
-    root: BTreeMap<Vec<u8>, Item>,
-    items: usize,
+    root: Folder,
+    /// What is complete on the first level, when there is no folder around it.
+    roots: BTreeMap<Vec<u8>, Leaf>,
+    open: usize,
+    memory: usize,
+    spill: Option<Spill>,
 }
 
 impl TreeAdder {
@@ -53,138 +84,319 @@ impl TreeAdder {
         options.params.validate()?;
         let sink = Sink::new(content, &options);
         let params = Arc::new(options.params.clone());
-        Ok(TreeAdder { content: content.clone(), options, params, sink, root: BTreeMap::new(), items: 0 })
+        let (root, roots, content) = (Folder::default(), BTreeMap::new(), content.clone());
+        Ok(TreeAdder { content, options, params, sink, root, roots, open: 0, memory: 0, spill: None })
     }
 
-    /// Adds a file at `path` (names separated by slashes) from pieces of any size.
+    /// Adds a file at `path` (names separated by slashes) from pieces of any size. `found` is what its source says of it;
+    /// the options decide whether it is kept.
     pub async fn file(
         &mut self,
         path: &[u8],
+        found: Attributes,
         source: impl Stream<Item = io::Result<Bytes>> + Send,
     ) -> Result<Added, ContentError> {
         let chunks = cut(source, self.params.chunker);
-        self.chunks(path, chunks).await
+        self.chunks(path, found, chunks).await
+    }
+
+    /// Adds a file whose name is its CID, as whatever comes without a name is called in a folder.
+    pub async fn nameless(
+        &mut self,
+        found: Attributes,
+        source: impl Stream<Item = io::Result<Bytes>> + Send,
+    ) -> Result<Added, ContentError> {
+        let chunks = cut(source, self.params.chunker);
+        let leaf = self.import("", found, chunks).await?;
+        self.place(&[leaf.cid.to_string().into_bytes()], leaf).await
     }
 
     /// Adds a file from chunks that are cut already.
     pub(super) async fn chunks(
         &mut self,
         path: &[u8],
+        found: Attributes,
         chunks: impl Stream<Item = Result<Bytes, ContentError>> + Send,
     ) -> Result<Added, ContentError> {
         let names = split(path)?;
-        let shown = String::from_utf8_lossy(path).into_owned();
-        let before = self.sink.count;
-        let events = self.options.events.clone();
-        let progress = |bytes| tell_progress(&events, &shown, bytes);
-        let root = import(&self.params, &Attributes::default(), chunks, &mut self.sink, progress).await?;
-        let blocks = self.sink.count - before;
-        let leaf = Leaf { cid: root.cid, tsize: root.tsize, size: root.size, blocks };
+        let leaf = self.import(&String::from_utf8_lossy(path), found, chunks).await?;
         self.place(&names, leaf).await
     }
 
+    async fn import(
+        &mut self,
+        shown: &str,
+        found: Attributes,
+        chunks: impl Stream<Item = Result<Bytes, ContentError>> + Send,
+    ) -> Result<Leaf, ContentError> {
+        let before = self.sink.count;
+        let events = self.options.events.clone();
+        let progress = |bytes| tell_progress(&events, shown, bytes);
+        let kept = self.options.attributes(&found);
+        let root = import(&self.params, &kept, chunks, &mut self.sink, progress).await?;
+        let blocks = self.sink.count - before;
+        Ok(Leaf { cid: root.cid, tsize: root.tsize, size: root.size, blocks, attributes: found, folder: false })
+    }
+
     /// Adds a symbolic link at `path` that leads to `target`.
-    pub async fn symlink(&mut self, path: &[u8], target: &[u8]) -> Result<Added, ContentError> {
+    pub async fn symlink(&mut self, path: &[u8], found: Attributes, target: &[u8]) -> Result<Added, ContentError> {
         let names = split(path)?;
-        let out = symlink(&self.params, target, &Attributes::default())?;
+        // Kubo gives links a time and no mode.
+        let kept = Attributes { mode: None, ..self.options.attributes(&found) };
+        let out = symlink(&self.params, target, &kept)?;
         let (cid, tsize) = (*out.block.cid(), out.block.data().len() as u64);
         self.sink.put(out).await?;
-        self.place(&names, Leaf { cid, tsize, size: 0, blocks: 1 }).await
+        self.place(&names, Leaf { cid, tsize, size: 0, blocks: 1, attributes: found, folder: false }).await
     }
 
     /// Adds a folder at `path`, which may stay empty. Folders that files lie in need not be added.
-    pub fn dir(&mut self, path: &[u8]) -> Result<(), ContentError> {
+    pub async fn dir(&mut self, path: &[u8], found: Attributes) -> Result<(), ContentError> {
         let names = split(path)?;
-        self.count()?;
-        open(&mut self.root, &names)?;
-        Ok(())
-    }
-
-    fn count(&mut self) -> Result<(), ContentError> {
-        self.items += 1;
-        if self.items > MAX_ITEMS {
-            let (count, limit) = (self.items as u64, MAX_ITEMS as u64);
-            return Err(DagError::TooLarge { what: "items in one tree", count, limit }.into());
-        }
-        Ok(())
+        let (folder, new) = open(&mut self.root, &names);
+        folder.found.get_or_insert(found);
+        self.opened(new, &names).await
     }
 
     async fn place(&mut self, names: &[Vec<u8>], leaf: Leaf) -> Result<Added, ContentError> {
-        self.count()?;
-        let (last, parents) = names.split_last().expect("a path has a name");
-        let dir = open(&mut self.root, parents)?;
-        if dir.contains_key(last) {
-            return Err(clash(names));
-        }
-        dir.insert(last.clone(), Item::Leaf(leaf));
+        let new = self.put(names, &leaf)?;
+        self.opened(new, &names[..names.len() - 1]).await?;
         let added = leaf.added(shown(names));
         tell(&self.options.events, added.clone()).await;
         Ok(added)
     }
 
-    /// Builds a folder that is complete, so that its items take no more memory.
-    pub(super) async fn close(&mut self, path: &[u8]) -> Result<Added, ContentError> {
-        let names = split(path)?;
+    /// Puts something complete where it belongs, and tells how many folders that opened.
+    fn put(&mut self, names: &[Vec<u8>], leaf: &Leaf) -> Result<usize, ContentError> {
         let (last, parents) = names.split_last().expect("a path has a name");
-        let dir = open(&mut self.root, parents)?;
-        let items = match dir.remove(last) {
-            Some(Item::Dir(items)) => items,
-            _ => return Err(clash(&names)),
-        };
-        self.items = self.items.saturating_sub(items.len());
-        let mut out = Vec::new();
-        let leaf = build(&self.params, items, &shown(&names), &mut out)?;
-        let dir = open(&mut self.root, parents)?;
-        dir.insert(last.clone(), Item::Leaf(leaf));
-        let mut own = None;
-        for (added, block) in out {
-            self.sink.put(block).await?;
-            if let Some(added) = added {
-                tell(&self.options.events, added.clone()).await;
-                own = Some(added);
-            }
+        let (folder, new) = open(&mut self.root, parents);
+        if folder.dirs.contains_key(last) {
+            return Err(clash(names));
         }
-        own.ok_or_else(|| clash(&names))
+        if parents.is_empty() && !self.options.wrap {
+            if self.roots.insert(last.clone(), *leaf).is_some() {
+                return Err(clash(names));
+            }
+            if self.roots.len() > MAX_ROOTS {
+                let (count, limit) = (self.roots.len() as u64, MAX_ROOTS as u64);
+                return Err(DagError::TooLarge { what: "items with no folder around them", count, limit }.into());
+            }
+            return Ok(new);
+        }
+        self.memory += folder.put(&self.params, last, leaf);
+        if self.memory > MEMORY_BYTES {
+            self.spill()?;
+        }
+        Ok(new)
     }
 
-    /// Builds the folders and makes everything durable; then the roots are pinned and announced. With `wrap` there is one
-    /// root, a folder without a name around everything; else each item on the first level is one.
-    pub async fn finish(mut self, wrap: bool) -> Result<Vec<Added>, ContentError> {
-        let mut out = Vec::new();
-        let roots = if wrap {
-            let root = build(&self.params, std::mem::take(&mut self.root), "", &mut out)?;
-            vec![root.added(String::new())]
-        } else {
-            let mut roots = Vec::new();
-            for (name, item) in std::mem::take(&mut self.root) {
-                let path = String::from_utf8_lossy(&name).into_owned();
-                let leaf = match item {
-                    Item::Leaf(leaf) => leaf,
-                    Item::Dir(items) => build(&self.params, items, &path, &mut out)?,
-                };
-                roots.push(leaf.added(path));
-            }
-            roots
+    /// Moves all entries to the file.
+    fn spill(&mut self) -> Result<(), ContentError> {
+        let dir = self.content.repo.dir();
+        let fail = |error| ContentError::io(dir, error);
+        let spill = match &mut self.spill {
+            Some(spill) => spill,
+            none => none.insert(Spill::new(dir).map_err(fail)?),
         };
-        let mut news = Vec::new();
-        for (added, block) in out {
+        self.root.spill(spill).map_err(fail)?;
+        self.memory = 0;
+        Ok(())
+    }
+
+    /// Counts folders that were opened, and closes others when they are too many.
+    async fn opened(&mut self, new: usize, path: &[Vec<u8>]) -> Result<(), ContentError> {
+        self.open += new;
+        if self.open <= MAX_OPEN {
+            return Ok(());
+        }
+        for depth in 0..=path.len() {
+            let (folder, _) = open(&mut self.root, &path[..depth]);
+            let mut rest = std::mem::take(&mut folder.dirs);
+            if let Some((name, kept)) = path.get(depth).and_then(|name| rest.remove_entry(name)) {
+                folder.dirs.insert(name, kept);
+            }
+            for (name, inner) in rest {
+                let names: Vec<Vec<u8>> = path[..depth].iter().cloned().chain([name]).collect();
+                self.settle(&names, inner).await?;
+            }
+        }
+        self.open = path.len();
+        Ok(())
+    }
+
+    /// Builds a folder that is complete and puts it into the one above.
+    async fn settle(&mut self, names: &[Vec<u8>], folder: Folder) -> Result<(), ContentError> {
+        let inner = names.len() > 1 || self.options.wrap;
+        if let Some(leaf) = self.build(folder, shown(names), inner).await? {
+            self.put(names, &leaf)?;
+        }
+        Ok(())
+    }
+
+    /// Builds a folder that is complete, so that nothing more can come into it.
+    pub(super) async fn close(&mut self, path: &[u8]) -> Result<(), ContentError> {
+        let names = split(path)?;
+        let (last, parents) = names.split_last().expect("a path has a name");
+        let (above, _) = open(&mut self.root, parents);
+        let folder = above.dirs.remove(last).ok_or_else(|| clash(&names))?;
+        self.open = self.open.saturating_sub(1);
+        self.settle(&names, folder).await
+    }
+
+    /// Builds a folder and all folders in it, innermost first; roots are told when they are pinned. `None` for an empty one
+    /// that is left out. Paths are at most [`MAX_DEPTH`] long, so recursion is.
+    fn build(
+        &mut self,
+        mut folder: Folder,
+        path: String,
+        inner: bool,
+    ) -> BoxFuture<'_, Result<Option<Leaf>, ContentError>> {
+        Box::pin(async move {
+            if inner && !self.options.empty_dirs && !folder.used {
+                return Ok(None);
+            }
+            for (name, inner) in std::mem::take(&mut folder.dirs) {
+                let shown = String::from_utf8_lossy(&name);
+                let below = if path.is_empty() { shown.into_owned() } else { format!("{path}/{shown}") };
+                if let Some(leaf) = self.build(inner, below, true).await? {
+                    self.memory += folder.put(&self.params, &name, &leaf);
+                }
+            }
+            self.memory = self.memory.saturating_sub(folder.entries.memory());
+            let found = folder.found.unwrap_or_default();
+            let kept = if folder.found.is_some() { self.options.attributes(&found) } else { found };
+            let before = self.sink.count;
+            let (cid, tsize) = self.node(folder.entries, folder.count, folder.bytes, kept).await?;
+            let blocks = folder.blocks + self.sink.count - before;
+            let leaf = Leaf { cid, tsize, size: folder.size, blocks, attributes: found, folder: true };
+            if inner {
+                tell(&self.options.events, leaf.added(path)).await;
+            }
+            Ok(Some(leaf))
+        })
+    }
+
+    /// Makes the node or the shards of a directory.
+    async fn node(
+        &mut self,
+        entries: Entries,
+        count: usize,
+        bytes: u64,
+        kept: Attributes,
+    ) -> Result<(Cid, u64), ContentError> {
+        let repo = self.content.repo.dir();
+        let fail = move |error| ContentError::io(repo, error);
+        let params = self.params.clone();
+        let sharded = params.must_shard(params.directory_bytes(&kept).saturating_add(bytes), count);
+        let (entries_bytes, small) = (entries.payload(), entries.payload() <= INLINE_BUILD_BYTES);
+        let sorted = entries.sorted(self.spill.as_ref()).map_err(fail)?;
+        if !sharded {
+            let (size, limit) = (entries_bytes, MAX_BLOCK_BYTES as u64);
+            if size > limit {
+                return Err(DagError::TooLarge {
+                    what: "bytes in a directory that is not sharded",
+                    count: size,
+                    limit,
+                }
+                .into());
+            }
+            let mut dir = DirBuilder::new().with_attributes(kept);
+            for entry in sorted {
+                let entry = entry.map_err(fail)?;
+                dir.add(entry.name, entry.cid, entry.tsize)?;
+            }
+            let (block, tsize) = dir.build(&params)?;
+            let cid = *block.block.cid();
             self.sink.put(block).await?;
-            news.extend(added);
+            return Ok((cid, tsize));
+        }
+        let mut builder = ShardBuilder::new((*params).clone(), kept)?;
+        if small {
+            let mut out = Vec::new();
+            for entry in sorted {
+                builder.push(entry.map_err(fail)?, &mut out)?;
+            }
+            let root = builder.finish(&mut out)?;
+            for block in out {
+                self.sink.put(block).await?;
+            }
+            return Ok(root);
+        }
+        // Reading runs and hashing shards blocks; they come over as they are complete.
+        let (sender, mut shards) = mpsc::channel::<OutBlock>(SHARDS_AHEAD);
+        let dir = repo.to_owned();
+        let building = tokio::task::spawn_blocking(move || {
+            let mut out = Vec::new();
+            // Whoever waits no longer hears of no failure either.
+            let gone = |_| ContentError::Internal { what: "nobody takes the shards".into() };
+            for entry in sorted {
+                builder.push(entry.map_err(|e| ContentError::io(&dir, e))?, &mut out)?;
+                out.drain(..).try_for_each(|block| sender.blocking_send(block)).map_err(gone)?;
+            }
+            let root = builder.finish(&mut out)?;
+            out.into_iter().try_for_each(|block| sender.blocking_send(block)).map_err(gone)?;
+            Ok(root)
+        });
+        while let Some(block) = shards.recv().await {
+            self.sink.put(block).await?;
+        }
+        building.await.map_err(ContentError::joined)?
+    }
+
+    /// Builds the folders and makes everything durable; then the roots are pinned and announced. When the options want one
+    /// root, it is a folder without a name around everything; else each item on the first level is one.
+    pub async fn finish(mut self) -> Result<Vec<Added>, ContentError> {
+        let mut top = std::mem::take(&mut self.root);
+        let mut roots = Vec::new();
+        if self.options.wrap {
+            // What is said of everything holds for the folder around it, too.
+            top.found = Some(Attributes::default());
+            let root = self.build(top, String::new(), false).await?;
+            roots.extend(root.map(|root| (root.added(String::new()), true)));
+        } else {
+            for (name, folder) in top.dirs {
+                if self.roots.contains_key(&name) {
+                    return Err(clash(&[name]));
+                }
+                if let Some(leaf) = self.build(folder, shown(std::slice::from_ref(&name)), false).await? {
+                    self.roots.insert(name, leaf);
+                }
+            }
+            for (name, leaf) in std::mem::take(&mut self.roots) {
+                roots.push((leaf.added(shown(std::slice::from_ref(&name))), leaf.folder));
+            }
         }
         self.sink.finish().await?;
-        for root in &roots {
+        for (root, _) in &roots {
             self.content.keep(&root.cid, &self.options).await?;
         }
-        for added in news {
-            tell(&self.options.events, added).await;
+        for (root, _) in roots.iter().filter(|(_, folder)| *folder) {
+            tell(&self.options.events, root.clone()).await;
         }
-        Ok(roots)
+        Ok(roots.into_iter().map(|(root, _)| root).collect())
+    }
+}
+
+impl Folder {
+    /// Adds an entry and tells how many bytes of memory that took.
+    fn put(&mut self, params: &ImportParams, name: &[u8], leaf: &Leaf) -> usize {
+        self.used = true;
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(params.entry_bytes(name, &leaf.cid, leaf.tsize));
+        self.size = self.size.saturating_add(leaf.size);
+        self.blocks += leaf.blocks;
+        self.entries.push(name, &leaf.cid, leaf.tsize)
+    }
+
+    fn spill(&mut self, to: &mut Spill) -> io::Result<()> {
+        self.entries.spill(to)?;
+        self.dirs.values_mut().try_for_each(|folder| folder.spill(to))
     }
 }
 
 impl Leaf {
     fn added(self, path: String) -> Added {
-        Added { path, cid: self.cid, size: self.size, tsize: self.tsize, blocks: self.blocks }
+        let Leaf { cid, tsize, size, blocks, attributes, .. } = self;
+        Added { path, cid, size, tsize, blocks, attributes }
     }
 }
 
@@ -209,72 +421,15 @@ fn clash(names: &[Vec<u8>]) -> ContentError {
     ContentError::Clash { path: shown(names) }
 }
 
-/// The folder with these names, made if need be.
-fn open<'a>(
-    mut dir: &'a mut BTreeMap<Vec<u8>, Item>,
-    names: &[Vec<u8>],
-) -> Result<&'a mut BTreeMap<Vec<u8>, Item>, ContentError> {
-    for (depth, name) in names.iter().enumerate() {
-        match dir.entry(name.clone()).or_insert_with(|| Item::Dir(BTreeMap::new())) {
-            Item::Dir(inner) => dir = inner,
-            Item::Leaf(_) => return Err(clash(&names[..=depth])),
-        }
+/// The folder with these names, and how many had to be made.
+fn open<'a>(mut folder: &'a mut Folder, names: &[Vec<u8>]) -> (&'a mut Folder, usize) {
+    let mut new = 0;
+    for name in names {
+        folder.used = true;
+        folder = folder.dirs.entry(name.clone()).or_insert_with(|| {
+            new += 1;
+            Folder::default()
+        });
     }
-    Ok(dir)
-}
-
-/// Blocks to put, each with what it completes.
-type Built = Vec<(Option<Added>, OutBlock)>;
-
-/// Builds a folder and all folders in it, innermost first. Paths are at most [`MAX_DEPTH`] deep, so recursion is.
-fn build(
-    params: &ImportParams,
-    items: BTreeMap<Vec<u8>, Item>,
-    path: &str,
-    out: &mut Built,
-) -> Result<Leaf, ContentError> {
-    let mut entries = Vec::with_capacity(items.len());
-    let (mut size, mut blocks) = (0, 0);
-    for (name, item) in items {
-        let leaf = match item {
-            Item::Leaf(leaf) => leaf,
-            Item::Dir(inner) => {
-                let name = String::from_utf8_lossy(&name);
-                let below = if path.is_empty() { name.into_owned() } else { format!("{path}/{name}") };
-                build(params, inner, &below, out)?
-            }
-        };
-        size += leaf.size;
-        blocks += leaf.blocks;
-        entries.push((name, leaf));
-    }
-    let before = out.len();
-    let (cid, tsize) = if would_shard(params, &entries) {
-        let mut dir = HamtBuilder::new();
-        entries.into_iter().try_for_each(|(name, leaf)| dir.add(name, leaf.cid, leaf.tsize))?;
-        dir.build(params, &mut |block| {
-            out.push((None, block));
-            Ok(())
-        })?
-    } else {
-        let mut dir = DirBuilder::new();
-        entries.into_iter().try_for_each(|(name, leaf)| dir.add(name, leaf.cid, leaf.tsize))?;
-        let (block, tsize) = dir.build(params)?;
-        let cid = *block.block.cid();
-        out.push((None, block));
-        (cid, tsize)
-    };
-    blocks += (out.len() - before) as u64;
-    let leaf = Leaf { cid, tsize, size, blocks };
-    if let Some(root) = out.last_mut() {
-        root.0 = Some(leaf.added(path.to_owned()));
-    }
-    Ok(leaf)
-}
-
-/// Whether Kubo would shard a directory of these entries.
-fn would_shard(params: &ImportParams, entries: &[(Vec<u8>, Leaf)]) -> bool {
-    let bytes = params.directory_bytes(&Attributes::default());
-    let bytes = entries.iter().fold(bytes, |sum, (name, leaf)| sum + params.entry_bytes(name, &leaf.cid, leaf.tsize));
-    params.must_shard(bytes, entries.len())
+    (folder, new)
 }

@@ -17,6 +17,7 @@ mod params;
 pub mod path;
 pub mod pb;
 pub mod read;
+pub mod shards;
 mod trickle;
 pub mod unixfs;
 mod wire;

@@ -184,6 +184,17 @@ impl ImportParams {
         }
     }
 
+    /// The parameters of a profile of IPIP-499, by its name.
+    pub fn profile(name: &str) -> Result<Self, DagError> {
+        match name {
+            "unixfs-v0-2015" | "legacy-cid-v0" => Ok(ImportParams::default()),
+            "unixfs-v1-2025" => Ok(ImportParams::v1_2025()),
+            other => Err(DagError::BadParams {
+                reason: format!("profile '{other}' is not known; use unixfs-v0-2015 or unixfs-v1-2025"),
+            }),
+        }
+    }
+
     /// Checks bounds and combinations.
     pub fn validate(&self) -> Result<(), DagError> {
         let bad = |reason: String| Err(DagError::BadParams { reason });

@@ -94,6 +94,15 @@ pub struct AddEvent {
     /// Size of the DAG in bytes, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
+    /// Permissions, as octal digits behind a 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Seconds since 1970 of its last modification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtime: Option<i64>,
+    /// Nanoseconds of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtime_nsecs: Option<u32>,
 }
 
 /// `ls`.

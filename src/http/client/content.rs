@@ -15,28 +15,129 @@ use super::{
     upload::{self, Upload},
 };
 use crate::{
-    content::{self, Written},
+    content::{self, WalkOptions, Written},
     http::model::{AddEvent, BlockReply},
 };
 
-/// How something is added.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How something is added. `None` leaves it to the node, which does as Kubo does unless it is configured otherwise.
+#[derive(Clone, Debug)]
 pub struct AddOptions {
-    /// Folders with all below them; without it a folder is refused.
-    pub recursive: bool,
-    /// Files whose names begin with a dot too.
-    pub hidden: bool,
-    /// Pins the root.
+    /// What is read, and what of it.
+    pub walk: WalkOptions,
+    /// Replaces the paths that are added by what they lead to, when they are symbolic links.
+    pub dereference_args: bool,
+    /// What standard input is called.
+    pub stdin_name: Option<String>,
+    /// Adds folders with nothing in them, too.
+    pub empty_dirs: bool,
+    /// Pins the roots.
     pub pin: bool,
-    /// 0 or 1; `None` = Kubo's default, 0.
+    /// The pins' name.
+    pub pin_name: Option<String>,
+    /// Computes CIDs only; nothing is stored.
+    pub only_hash: bool,
+    /// One root: a folder around all that is added.
+    pub wrap: bool,
+    /// A set of the options below, by its name in IPIP-499.
+    pub profile: Option<String>,
+    /// 0 or 1.
     pub cid_version: Option<u8>,
-    /// Leaves without UnixFS around them; `None` = as the CID version has it.
+    /// The hash function, by its name in the multicodec table.
+    pub hash: Option<String>,
+    /// Leaves without UnixFS around them; as the CID version has it, when nothing else is said.
     pub raw_leaves: Option<bool>,
+    /// Where files are cut: `size-N`, `rabin-MIN-AVG-MAX` or `buzhash`.
+    pub chunker: Option<String>,
+    /// The trickle layout.
+    pub trickle: Option<bool>,
+    /// Most children of a file's node.
+    pub max_file_links: Option<usize>,
+    /// Most entries of a directory that is not sharded.
+    pub max_directory_links: Option<usize>,
+    /// Slots of a shard.
+    pub max_hamt_fanout: Option<usize>,
+    /// Keeps small blocks in their CIDs.
+    pub inline: bool,
+    /// Bytes of the largest block kept so.
+    pub inline_limit: Option<usize>,
+    /// Keeps the mode of files and folders.
+    pub preserve_mode: bool,
+    /// Keeps when they were modified last.
+    pub preserve_mtime: bool,
+    /// The mode everything is said to have.
+    pub mode: Option<u32>,
+    /// Seconds since 1970 when everything is said to have been modified, and nanoseconds.
+    pub mtime: Option<(i64, u32)>,
 }
 
 impl Default for AddOptions {
     fn default() -> Self {
-        AddOptions { recursive: false, hidden: false, pin: true, cid_version: None, raw_leaves: None }
+        AddOptions {
+            walk: WalkOptions::default(),
+            dereference_args: false,
+            stdin_name: None,
+            empty_dirs: true,
+            pin: true,
+            pin_name: None,
+            only_hash: false,
+            wrap: false,
+            profile: None,
+            cid_version: None,
+            hash: None,
+            raw_leaves: None,
+            chunker: None,
+            trickle: None,
+            max_file_links: None,
+            max_directory_links: None,
+            max_hamt_fanout: None,
+            inline: false,
+            inline_limit: None,
+            preserve_mode: false,
+            preserve_mtime: false,
+            mode: None,
+            mtime: None,
+        }
+    }
+}
+
+impl AddOptions {
+    fn ask(&self) -> Ask {
+        let mut ask = Ask::post("/api/v0/add").with("pin", self.pin).with("progress", false);
+        let flags = [
+            ("only-hash", self.only_hash),
+            ("wrap-with-directory", self.wrap),
+            ("inline", self.inline),
+            ("preserve-mode", self.preserve_mode),
+            ("preserve-mtime", self.preserve_mtime),
+        ];
+        for (name, _) in flags.into_iter().filter(|(_, on)| *on) {
+            ask = ask.with(name, true);
+        }
+        if !self.empty_dirs {
+            ask = ask.with("empty-dirs", false);
+        }
+        let texts = [
+            ("pin-name", self.pin_name.clone()),
+            ("profile", self.profile.clone()),
+            ("cid-version", self.cid_version.map(|v| v.to_string())),
+            ("hash", self.hash.clone()),
+            ("raw-leaves", self.raw_leaves.map(|on| on.to_string())),
+            ("chunker", self.chunker.clone()),
+            ("trickle", self.trickle.map(|on| on.to_string())),
+            ("max-file-links", self.max_file_links.map(|n| n.to_string())),
+            ("max-directory-links", self.max_directory_links.map(|n| n.to_string())),
+            ("max-hamt-fanout", self.max_hamt_fanout.map(|n| n.to_string())),
+            ("inline-limit", self.inline_limit.map(|n| n.to_string())),
+            ("mode", self.mode.map(|mode| format!("0{mode:o}"))),
+            ("mtime", self.mtime.map(|(seconds, _)| seconds.to_string())),
+            ("mtime-nsecs", self.mtime.map(|(_, nanos)| nanos.to_string())),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                ask = ask.with(name, text);
+            }
+        }
+        ask
     }
 }
 
@@ -54,21 +155,49 @@ pub struct Added {
 }
 
 impl Client {
-    /// Adds a file or folder of this machine (`-` = standard input). `progress` is told the bytes read so far.
+    /// Adds files and folders of this machine (`-` = standard input): each by itself, or with a folder around all of them
+    /// when the options say so; then there is one result. `progress` is told the bytes read so far.
+    pub async fn add_all(
+        &self,
+        paths: &[PathBuf],
+        options: &AddOptions,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Vec<Added>, ClientError> {
+        let together: Vec<&[PathBuf]> = if options.wrap { vec![paths] } else { paths.chunks(1).collect() };
+        let (mut out, mut before) = (Vec::new(), 0);
+        for paths in together {
+            let added = self.add_form(paths, options, |bytes| progress(before + bytes)).await?;
+            before += added.size;
+            out.push(added);
+        }
+        Ok(out)
+    }
+
+    /// Adds one file or folder, as [`Client::add_all`] does.
     pub async fn add(
         &self,
         path: &Path,
         options: &AddOptions,
+        progress: impl FnMut(u64),
+    ) -> Result<Added, ClientError> {
+        self.add_form(&[path.to_owned()], options, progress).await
+    }
+
+    /// Bytes of all files that would be added; `None` when that cannot be told beforehand.
+    pub async fn add_total(&self, paths: &[PathBuf], options: &AddOptions) -> Option<u64> {
+        let (paths, options) = (paths.to_vec(), options.clone());
+        tokio::task::spawn_blocking(move || upload::total(&paths, &options)).await.ok()?
+    }
+
+    async fn add_form(
+        &self,
+        paths: &[PathBuf],
+        options: &AddOptions,
         mut progress: impl FnMut(u64),
     ) -> Result<Added, ClientError> {
-        let Upload { body, boundary, mut counted, failure, name } = upload::start(path, options)?;
-        let mut ask = Ask::post("/api/v0/add").with("pin", options.pin).with("progress", false);
-        if let Some(version) = options.cid_version {
-            ask = ask.with("cid-version", version);
-        }
-        if let Some(raw) = options.raw_leaves {
-            ask = ask.with("raw-leaves", raw);
-        }
+        let Upload { body, boundary, mut counted, failure, name } = upload::start(paths, options)?;
+        let name = if options.wrap { String::new() } else { name };
+        let mut ask = options.ask();
         ask.body = body;
         ask.content_type = Some(format!("multipart/form-data; boundary={boundary}"));
         let sending = async {

@@ -17,6 +17,7 @@ use super::{
     transport::Ask,
     upload::{boundary, head},
 };
+use crate::dag::unixfs::Attributes;
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -85,7 +86,7 @@ fn read(
     let send = |bytes: Vec<u8>| pieces.blocking_send(Ok(bytes.into())).map_err(|_| Stop::Gone);
     let mut done = 0;
     for (i, path) in paths.iter().enumerate() {
-        send(head(boundary, "", "application/octet-stream", i == 0))?;
+        send(head(boundary, b"", &Attributes::default(), "application/octet-stream", i == 0))?;
         let stdin = path.as_os_str() == "-";
         let name: &Path = if stdin { Path::new("standard input") } else { path };
         let fail = |e: std::io::Error| Stop::Failed(ClientError::file(name, &e));

@@ -1,10 +1,7 @@
-//! A file or folder as the multipart form Kubo's `add` takes, streamed while it is read.
+//! Files and folders as the multipart form Kubo's `add` takes, streamed while they are read.
 
 use std::{
-    collections::VecDeque,
-    fs::{self, Metadata},
     io::Read,
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -15,12 +12,19 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{AddOptions, ClientError};
-use crate::base::{Kind, random};
+use crate::{
+    base::random,
+    content::{ContentError, Found, Walker, root_of},
+    dag::unixfs::Attributes,
+    http::rpc::go_mode,
+};
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 /// Pieces read ahead of the connection.
 const AHEAD: usize = 4;
+/// Files smaller than this share pieces with their heads and with each other.
+const SMALL_BYTES: u64 = 64 * 1024;
 
 /// What has been read so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,31 +38,62 @@ pub(super) struct Upload {
     pub boundary: String,
     pub counted: watch::Receiver<Counted>,
     pub failure: Arc<Mutex<Option<ClientError>>>,
+    /// What the last item is called.
     pub name: String,
 }
 
 type Piece = Result<Bytes, std::io::Error>;
 
-/// Begins to read `path`; nothing is read before the body is polled.
-pub(super) fn start(path: &Path, options: &AddOptions) -> Result<Upload, ClientError> {
+/// Where an item comes from.
+enum Source {
+    Stdin,
+    Path(PathBuf),
+}
+
+fn source(path: &Path, options: &AddOptions) -> Result<(Source, Vec<u8>), ClientError> {
+    if path.as_os_str() == "-" {
+        let name = options.stdin_name.clone().unwrap_or_default();
+        return Ok((Source::Stdin, name.into_bytes()));
+    }
+    let (path, name) = root_of(path, options.dereference_args || options.walk.dereference)?;
+    if !options.walk.recursive && path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        return Err(ContentError::NeedsRecursive { path }.into());
+    }
+    Ok((Source::Path(path), name))
+}
+
+/// Bytes of all files below these paths; `None` when that cannot be told beforehand.
+pub(super) fn total(paths: &[PathBuf], options: &AddOptions) -> Option<u64> {
+    paths.iter().try_fold(0u64, |sum, path| match source(path, options).ok()? {
+        (Source::Stdin, _) => None,
+        (Source::Path(path), name) => Some(sum + Walker::new(&path, &name, options.walk.clone()).total().ok()?),
+    })
+}
+
+/// Begins to read `paths`; nothing is read before the body is polled.
+pub(super) fn start(paths: &[PathBuf], options: &AddOptions) -> Result<Upload, ClientError> {
     let boundary = boundary();
     let (pieces, queue) = mpsc::channel(AHEAD);
     let (count, counted) = watch::channel(Counted::default());
     let failure = Arc::new(Mutex::new(None));
-    let stdin = path.as_os_str() == "-";
-    let name = if stdin { String::new() } else { name_of(path)? };
-    if !stdin {
-        let kind = fs::symlink_metadata(path).map_err(|e| ClientError::file(path, &e))?;
-        if kind.is_dir() && !options.recursive {
-            return Err(refused(path, "is a folder; add it with all below it by -r"));
-        }
-    }
-    let mut reader =
-        Reader { pieces, count, counted: Counted::default(), boundary: boundary.clone(), hidden: options.hidden };
-    let (path, root, slot) = (path.to_owned(), name.clone(), failure.clone());
+    let sources = paths.iter().map(|path| source(path, options)).collect::<Result<Vec<_>, _>>()?;
+    let name = sources.last().map(|(_, name)| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+    let walk = options.walk.clone();
+    let mut reader = Reader {
+        pieces,
+        count,
+        counted: Counted::default(),
+        boundary: boundary.clone(),
+        piece: Vec::new(),
+        first: true,
+    };
+    let slot = failure.clone();
     // Reading files blocks; the thread ends with the files or with the receiver of its pieces.
     tokio::task::spawn_blocking(move || {
-        let read = if stdin { reader.stdin() } else { reader.tree(&path, &root) };
+        let read = sources.into_iter().try_for_each(|(source, name)| match source {
+            Source::Stdin => reader.stdin(&name),
+            Source::Path(path) => reader.tree(Walker::new(&path, &name, walk.clone())),
+        });
         let end = match read.and_then(|()| reader.finish()) {
             Ok(()) | Err(Stop::Gone) => return,
             Err(Stop::Failed(error)) => error,
@@ -74,7 +109,7 @@ pub(super) fn start(path: &Path, options: &AddOptions) -> Result<Upload, ClientE
 /// One part of raw bytes: the boundary and the form.
 pub(super) fn single(data: &[u8]) -> (String, Vec<u8>) {
     let boundary = boundary();
-    let mut form = head(&boundary, "", "application/octet-stream", true);
+    let mut form = head(&boundary, b"", &Attributes::default(), "application/octet-stream", true);
     form.extend_from_slice(data);
     form.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
     (boundary, form)
@@ -84,10 +119,23 @@ pub(super) fn boundary() -> String {
     format!("ipfs-kit-{}", data_encoding::HEXLOWER.encode(&random::bytes::<16>()))
 }
 
-pub(super) fn head(boundary: &str, escaped_name: &str, kind: &str, first: bool) -> Vec<u8> {
+pub(super) fn head(boundary: &str, name: &[u8], found: &Attributes, kind: &str, first: bool) -> Vec<u8> {
     let lead = if first { "" } else { "\r\n" };
+    let mut form = String::from("file");
+    let mut said = '?';
+    if let Some(mode) = found.mode {
+        form.push_str(&format!("{said}mode=0{:o}", go_mode(mode)));
+        said = '&';
+    }
+    if let Some((seconds, nanos)) = found.mtime {
+        form.push_str(&format!("{said}mtime={seconds}"));
+        if nanos > 0 {
+            form.push_str(&format!("&mtime-nsecs={nanos}"));
+        }
+    }
+    let name = escape(name);
     format!(
-        "{lead}--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{escaped_name}\"\r\n\
+        "{lead}--{boundary}\r\nContent-Disposition: form-data; name=\"{form}\"; filename=\"{name}\"\r\n\
          Content-Type: {kind}\r\n\r\n"
     )
     .into_bytes()
@@ -99,109 +147,116 @@ enum Stop {
     Gone,
 }
 
+impl From<ContentError> for Stop {
+    fn from(error: ContentError) -> Self {
+        Stop::Failed(error.into())
+    }
+}
+
 struct Reader {
     pieces: mpsc::Sender<Piece>,
     count: watch::Sender<Counted>,
     counted: Counted,
     boundary: String,
-    hidden: bool,
+    /// What is not sent yet.
+    piece: Vec<u8>,
+    first: bool,
 }
 
 impl Reader {
-    fn send(&self, bytes: impl Into<Bytes>) -> Result<(), Stop> {
-        self.pieces.blocking_send(Ok(bytes.into())).map_err(|_| Stop::Gone)
-    }
-
-    fn finish(&self) -> Result<(), Stop> {
+    fn flush(&mut self) -> Result<(), Stop> {
         self.count.send_replace(self.counted);
-        self.send(format!("\r\n--{}--\r\n", self.boundary).into_bytes())
+        let piece = std::mem::take(&mut self.piece);
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.pieces.blocking_send(Ok(piece.into())).map_err(|_| Stop::Gone)
     }
 
-    fn stdin(&mut self) -> Result<(), Stop> {
-        self.send(head(&self.boundary, "", "application/octet-stream", true))?;
-        self.counted.files = 1;
-        self.copy(Path::new("standard input"), std::io::stdin().lock())
+    fn head(&mut self, name: &[u8], found: &Attributes, kind: &str) -> Result<(), Stop> {
+        let head = head(&self.boundary, name, found, kind, std::mem::take(&mut self.first));
+        self.append(&head)
     }
 
-    fn tree(&mut self, root: &Path, name: &str) -> Result<(), Stop> {
-        let mut waiting = VecDeque::from([(root.to_owned(), escape_bytes(name.as_bytes()))]);
-        let mut first = true;
-        while let Some((path, escaped)) = waiting.pop_front() {
-            let fail = |e: std::io::Error| Stop::Failed(ClientError::file(&path, &e));
-            let kind: Metadata = fs::symlink_metadata(&path).map_err(fail)?;
-            let mut part = |kind: &str, reader: &Reader| {
-                let bytes = head(&reader.boundary, &escaped, kind, std::mem::take(&mut first));
-                reader.send(bytes)
-            };
-            if kind.is_dir() {
-                part("application/x-directory", self)?;
-                // Depth first, in the order of names, as Kubo sends them.
-                for (i, child) in self.children(&path)?.into_iter().enumerate() {
-                    let below = child.file_name().map(|n| escape_bytes(n.as_bytes())).unwrap_or_default();
-                    waiting.insert(i, (child, format!("{escaped}%2F{below}")));
+    fn append(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        if self.piece.len() + bytes.len() > PIECE_BYTES {
+            self.flush()?;
+        }
+        self.piece.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Stop> {
+        self.piece.extend_from_slice(format!("\r\n--{}--\r\n", self.boundary).as_bytes());
+        self.flush()
+    }
+
+    fn stdin(&mut self, name: &[u8]) -> Result<(), Stop> {
+        self.head(name, &Attributes::default(), "application/octet-stream")?;
+        self.flush()?;
+        self.counted.files += 1;
+        self.copy(Path::new("standard input"), std::io::stdin().lock(), u64::MAX)
+    }
+
+    fn tree(&mut self, mut walker: Walker) -> Result<(), Stop> {
+        while let Some(found) = walker.next()? {
+            match found {
+                Found::Dir(name, found) => self.head(&name, &found, "application/x-directory")?,
+                Found::DirEnd(_) => {}
+                Found::Symlink(name, found, target) => {
+                    self.head(&name, &found, "application/symlink")?;
+                    self.append(&target)?;
+                    self.counted.files += 1;
                 }
-            } else if kind.is_symlink() {
-                part("application/symlink", self)?;
-                let target = fs::read_link(&path).map_err(fail)?;
-                self.send(target.as_os_str().as_bytes().to_vec())?;
-                self.counted.files += 1;
-            } else if kind.is_file() {
-                let file = fs::File::open(&path).map_err(fail)?;
-                part("application/octet-stream", self)?;
-                self.counted.files += 1;
-                self.copy(&path, file)?;
-            } else {
-                return Err(Stop::Failed(refused(&path, "is neither file, folder nor symlink; leave it out")));
+                Found::File(name, found, path, size) => {
+                    let file = walker.open(&path)?;
+                    self.head(&name, &found, "application/octet-stream")?;
+                    self.counted.files += 1;
+                    self.copy(&path, file, size)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn children(&self, folder: &Path) -> Result<Vec<PathBuf>, Stop> {
-        let fail = |e: std::io::Error| Stop::Failed(ClientError::file(folder, &e));
-        let mut out = Vec::new();
-        for entry in fs::read_dir(folder).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            if self.hidden || !entry.file_name().as_bytes().starts_with(b".") {
-                out.push(entry.path());
+    fn copy(&mut self, path: &Path, mut from: impl Read, size: u64) -> Result<(), Stop> {
+        if size >= SMALL_BYTES {
+            self.flush()?;
+        }
+        loop {
+            // One byte more than a small file should have tells its end without another buffer.
+            let room = if size < SMALL_BYTES { size as usize + 1 } else { PIECE_BYTES };
+            if self.piece.len() + room > PIECE_BYTES {
+                self.flush()?;
+            }
+            let start = self.piece.len();
+            self.piece.resize(start + room, 0);
+            let read = loop {
+                match from.read(&mut self.piece[start..]) {
+                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                    read => break read,
+                }
+            };
+            let n = *read.as_ref().unwrap_or(&0);
+            self.piece.truncate(start + n);
+            if let Err(error) = read {
+                return Err(Stop::Failed(ClientError::file(path, &error)));
+            }
+            if n == 0 {
+                return Ok(());
+            }
+            self.counted.bytes += n as u64;
+            if size >= SMALL_BYTES {
+                self.flush()?;
             }
         }
-        out.sort();
-        Ok(out)
-    }
-
-    fn copy(&mut self, path: &Path, mut from: impl Read) -> Result<(), Stop> {
-        loop {
-            let mut piece = vec![0; PIECE_BYTES];
-            let n = match from.read(&mut piece) {
-                Ok(0) => return Ok(()),
-                Ok(n) => n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Stop::Failed(ClientError::file(path, &e))),
-            };
-            piece.truncate(n);
-            self.send(piece)?;
-            self.counted.bytes += n as u64;
-            self.count.send_replace(self.counted);
-        }
     }
 }
 
-fn name_of(path: &Path) -> Result<String, ClientError> {
-    let whole = fs::symlink_metadata(path)
-        .and_then(|_| if path.file_name().is_some() { Ok(path.to_owned()) } else { path.canonicalize() })
-        .map_err(|e| ClientError::file(path, &e))?;
-    Ok(whole.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default())
-}
-
-fn refused(path: &Path, why: &str) -> ClientError {
-    ClientError::File { path: path.display().to_string(), kind: Kind::Invalid, reason: why.into() }
-}
-
-/// Percent-encodes a name's bytes, whatever they are.
-fn escape_bytes(name: &[u8]) -> String {
-    let mut out = String::with_capacity(name.len());
-    for &byte in name {
+/// Percent-encodes a path's bytes, whatever they are, as the value of a form has it.
+fn escape(path: &[u8]) -> String {
+    let mut out = String::with_capacity(path.len());
+    for &byte in path {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(byte as char);
         } else {

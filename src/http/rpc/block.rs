@@ -55,7 +55,7 @@ pub fn bad_form(error: axum::extract::multipart::MultipartError) -> HttpError {
 
 fn format(params: &Params) -> Result<BlockFormat, HttpError> {
     let given = |name: &str| params.text(name).filter(|t| !t.is_empty());
-    let hash = hash(given("mhtype").unwrap_or("sha2-256"))?;
+    let hash = Hash::parse(given("mhtype").unwrap_or("sha2-256"))?;
     if params
         .number::<i64>("mhlen")?
         .is_some_and(|n| n != -1 && hash.digest(b"").is_ok_and(|d| i64::from(d.size()) != n))
@@ -73,28 +73,4 @@ fn format(params: &Params) -> Result<BlockFormat, HttpError> {
         }
     };
     Ok(BlockFormat { codec, hash, version })
-}
-
-/// The hash function of a multihash's name.
-pub fn hash(name: &str) -> Result<Hash, HttpError> {
-    let code = match name {
-        "identity" => 0x00,
-        "sha1" => 0x11,
-        "sha2-256" => 0x12,
-        "sha2-512" => 0x13,
-        "sha3-512" => 0x14,
-        "sha3-384" => 0x15,
-        "sha3-256" => 0x16,
-        "sha3-224" => 0x17,
-        "blake3" => 0x1e,
-        "blake2b-256" => 0xb220,
-        "blake2b-512" => 0xb240,
-        "blake2s-256" => 0xb260,
-        other => {
-            return Err(HttpError::invalid(format!(
-                "hash function '{other}' is not known; use sha2-256, sha2-512, sha3-256, blake2b-256 or blake3"
-            )));
-        }
-    };
-    Ok(Hash::from_code(code)?)
 }

@@ -8,11 +8,14 @@ mod block;
 mod dag;
 mod files;
 mod id;
+mod part;
 mod pin;
 mod routing;
 mod swarm;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::post};
+
+pub use part::go_mode;
 
 use super::{HttpError, error, params::Params};
 use crate::{base::MAX_BLOCK_BYTES, content::Content, node::Node};
