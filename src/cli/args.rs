@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
     add::AddArgs, cat::CatArgs, cluster::ClusterArgs, connect::ConnectArgs, daemon::DaemonArgs, dag::DagArgs,
-    demo::DemoArgs, get::GetArgs, id::IdArgs, init::InitArgs, list_pins::ListPinsArgs, peers::PeersArgs, pin::PinArgs,
-    routing::RoutingArgs, task::TaskArgs, unpin::UnpinArgs, version::VersionArgs,
+    demo::DemoArgs, files::FilesArgs, get::GetArgs, id::IdArgs, init::InitArgs, list_pins::ListPinsArgs,
+    peers::PeersArgs, pin::PinArgs, routing::RoutingArgs, task::TaskArgs, unpin::UnpinArgs, version::VersionArgs,
 };
 use crate::config::duration;
 
@@ -80,6 +80,8 @@ pub enum Verb {
     Add(AddArgs),
     /// Write a file's bytes to standard output
     Cat(CatArgs),
+    /// Work on the files tree (MFS), a directory that changes
+    Files(FilesArgs),
     /// Write a file or folder to disk
     Get(GetArgs),
     /// Move DAGs in and out as archives

@@ -13,6 +13,7 @@ mod connect;
 mod daemon;
 mod dag;
 mod demo;
+mod files;
 mod get;
 mod id;
 mod init;
@@ -71,6 +72,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Add(args) => add::run(args, context).await,
         Verb::Cat(args) => cat::run(args, context).await,
         Verb::Dag(args) => dag::run(args, context).await,
+        Verb::Files(args) => files::run(args, context).await,
         Verb::Get(args) => get::run(args, context).await,
         Verb::Id(args) => id::run(args, context).await,
         Verb::Peers(args) => peers::run(args, context).await,

@@ -28,6 +28,9 @@ pub enum ContentError {
     /// The DAG is not what it should be.
     #[error(transparent)]
     Dag(#[from] DagError),
+    /// The files tree does not allow it.
+    #[error(transparent)]
+    Mfs(#[from] super::mfs::MfsError),
     /// A file of this machine cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -132,6 +135,7 @@ impl HasKind for ContentError {
             ContentError::Fetch(error) => error.kind(),
             ContentError::Store(error) => error.kind(),
             ContentError::Dag(error) => error.kind(),
+            ContentError::Mfs(error) => error.kind(),
             ContentError::Io { source, .. } | ContentError::Input(source) => HasKind::kind(source),
             ContentError::NeedsRecursive { .. } | ContentError::UnsupportedFile { .. } | ContentError::Clash { .. } => {
                 Kind::Invalid

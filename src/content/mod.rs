@@ -13,6 +13,7 @@ mod disk;
 mod entries;
 mod error;
 mod extract;
+pub mod mfs;
 mod options;
 mod pins;
 mod pins_check;
@@ -30,6 +31,7 @@ mod walker;
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -58,12 +60,13 @@ pub struct Content {
     exchange: Option<Exchange>,
     routing: Option<Routing>,
     timeout: Duration,
+    files: Arc<mfs::Owner>,
 }
 
 impl Content {
     /// Content over a repo. Without an exchange it works offline, without routing nothing is announced.
     pub fn new(repo: Repo, exchange: Option<Exchange>, routing: Option<Routing>) -> Self {
-        Content { repo, exchange, routing, timeout: DEFAULT_TIMEOUT }
+        Content { repo, exchange, routing, timeout: DEFAULT_TIMEOUT, files: Arc::new(mfs::Owner::new()) }
     }
 
     /// The same content, waiting this long for any one block before it gives up with the reason.

@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt, stream, stream::FuturesUnordered};
+use futures::{
+    Stream, StreamExt, TryStreamExt, stream,
+    stream::{BoxStream, FuturesUnordered},
+};
 
 use super::{
     Content, ContentError, EntryKind, LsEntry, Stat,
@@ -21,6 +24,8 @@ use crate::{
 
 /// Children of a directory that are looked at at a time.
 const LS_LANES: usize = 32;
+/// Shards of a directory that are fetched ahead on each of its levels.
+const SHARD_LANES: usize = 16;
 
 /// Most entries of a sharded directory that are listed; more would fill the memory.
 const MAX_ENTRIES: usize = 1_000_000;
@@ -184,6 +189,50 @@ pub(super) async fn node(source: &Source, cid: &Cid, bytes: &Bytes) -> Result<No
         return Err(DagError::BadName { name: printable(&pair[0].name), reason: "two entries have it" }.into());
     }
     Ok(Node::Directory(list))
+}
+
+/// A directory's entries, a sharded one's in the order of its shards, as they come.
+pub(super) fn list(source: &Source, dir: Cid) -> BoxStream<'_, Result<Entry, ContentError>> {
+    let opened = async move {
+        let bytes = source.get(&dir).await?;
+        Ok::<_, ContentError>(match entries(&dir, &bytes) {
+            Err(DagError::Sharded { .. }) => below(source, dir, Shard::decode(&dir, &bytes)?, Vec::new())?,
+            listed => stream::iter(listed?.into_iter().map(Ok)).boxed(),
+        })
+    };
+    stream::once(opened).try_flatten().boxed()
+}
+
+/// The entries of a shard and all shards below it; `way` are the slots that lead to it.
+fn below(
+    source: &Source,
+    cid: Cid,
+    shard: Shard,
+    way: Vec<usize>,
+) -> Result<BoxStream<'_, Result<Entry, ContentError>>, ContentError> {
+    if way.len() as u64 >= MAX_SHARD_LEVELS {
+        let (count, limit) = (way.len() as u64 + 1, MAX_SHARD_LEVELS);
+        return Err(DagError::TooLarge { what: "levels of a sharded directory", count, limit }.into());
+    }
+    shard.check_places(&cid, &way)?;
+    let fanout = shard.fanout();
+    let open = move |(number, slot): (usize, Slot)| {
+        let mut way = way.clone();
+        async move {
+            let cid = match slot {
+                Slot::Entry(entry) => return Ok(stream::iter([Ok(entry)]).boxed()),
+                Slot::Shard { cid, .. } => cid,
+            };
+            let shard = Shard::decode(&cid, &source.get(&cid).await?)?;
+            if shard.fanout() != fanout {
+                let why = format!("{cid} is not as wide as the one above it");
+                return Err(DagError::malformed("unixfs shard", why).into());
+            }
+            way.push(number);
+            below(source, cid, shard, way)
+        }
+    };
+    Ok(stream::iter(shard.numbered()).map(open).buffered(SHARD_LANES).try_flatten().boxed())
 }
 
 /// Follows a path's names through directories.

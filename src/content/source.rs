@@ -12,11 +12,20 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::ContentError;
 use crate::{
-    base::{Cid, cid},
-    dag,
+    base::{Block, Cid, cid},
+    dag::{self, ImportParams, dir::DirBuilder},
     exchange::{Exchange, Session},
     store::Blocks,
 };
+
+/// The empty directory, which everybody has.
+pub(crate) fn empty_dir() -> &'static Block {
+    static EMPTY: OnceLock<Block> = OnceLock::new();
+    EMPTY.get_or_init(|| {
+        let built = DirBuilder::new().build(&ImportParams::default());
+        built.expect("the empty directory fits a block").0.block
+    })
+}
 
 /// Blocks for one operation. Clones share the session, which is made at the first block that is not here.
 #[derive(Clone)]
@@ -44,6 +53,9 @@ impl Source {
         cid::admit(cid)?;
         if let Some(bytes) = self.blocks.get(cid).await? {
             return Ok(bytes);
+        }
+        if cid == empty_dir().cid() {
+            return Ok(empty_dir().data().clone());
         }
         let Some(exchange) = &self.exchange else {
             return Err(ContentError::NotFoundOffline { cid: Box::new(*cid) });

@@ -83,13 +83,8 @@ impl DirBuilder {
         if let Some(pair) = self.links.windows(2).find(|pair| pair[0].name == pair[1].name) {
             return Err(DagError::BadName { name: printable(&pair[0].name), reason: "two entries have it" });
         }
-        let links = self.links.iter().map(|link| link.cid).collect();
-        let below = self.links.iter().fold(0u64, |sum, link| sum.saturating_add(link.tsize));
         let message = UnixFs::with_attributes(Kind::Directory, &self.attributes).encode();
-        let node = PbNode { links: self.links, data: Some(message.into()) };
-        let block = params.pb_block(node.encode())?;
-        let tsize = below.saturating_add(block.data().len() as u64);
-        Ok((OutBlock { block, links }, tsize))
+        PbNode { links: self.links, data: Some(message.into()) }.into_block(params)
     }
 }
 

@@ -96,38 +96,39 @@ fn shard(
     out: &mut dyn FnMut(OutBlock) -> Result<(), DagError>,
 ) -> Result<(Cid, u64), DagError> {
     let fanout = params.hamt_fanout;
-    let digits = slot_digits(fanout);
-    let mut field = vec![0u8; fanout / 8];
-    let mut links = Vec::new();
+    let mut out_shard = Shard::empty(fanout, *attributes);
     for group in entries.chunk_by(|a, b| slot_at(a.hash, fanout, level) == slot_at(b.hash, fanout, level)) {
         let Some(slot) = group.first().and_then(|placed| slot_at(placed.hash, fanout, level)) else {
             let name = group.first().map(|placed| printable(&placed.entry.name)).unwrap_or_default();
             return Err(DagError::BadName { name, reason: "its hash is another name's in every bit" });
         };
-        field[fanout / 8 - 1 - slot / 8] |= 1 << (slot % 8);
-        let mut name = format!("{slot:0digits$X}").into_bytes();
-        let (cid, tsize) = match group {
-            [Placed { entry, .. }] => {
-                name.extend_from_slice(&entry.name);
-                (entry.cid, entry.tsize)
+        let stands = match group {
+            [Placed { entry, .. }] => Slot::Entry(entry.clone()),
+            more => {
+                let (cid, tsize) = shard(params, more, level + 1, &Attributes::default(), out)?;
+                Slot::Shard { slot, cid, tsize }
             }
-            more => shard(params, more, level + 1, &Attributes::default(), out)?,
         };
-        links.push(PbLink { cid, name, tsize });
+        out_shard.numbers.push(slot);
+        out_shard.slots.push(stands);
     }
-    let cids = links.iter().map(|link| link.cid).collect();
-    let below = links.iter().fold(0u64, |sum, link| sum.saturating_add(link.tsize));
-    let mut message = UnixFs::with_attributes(Kind::HamtShard, attributes);
-    // Leading zero bytes are left out.
-    let first = field.iter().position(|byte| *byte != 0).unwrap_or(field.len());
-    message.data = Some(Bytes::copy_from_slice(&field[first..]));
-    message.hash_type = Some(MURMUR3_X64_64);
-    message.fanout = Some(fanout as u64);
-    let node = PbNode { links, data: Some(message.encode().into()) };
-    let block = params.pb_block(node.encode())?;
-    let (cid, tsize) = (*block.cid(), below.saturating_add(block.data().len() as u64));
-    out(OutBlock { block, links: cids })?;
+    let (block, tsize) = out_shard.encode(params)?;
+    let cid = *block.block.cid();
+    out(block)?;
     Ok((cid, tsize))
+}
+
+/// Builds the shard of these entries, whose hashes agree in all that levels above `level` consume.
+pub(super) fn shard_of(
+    params: &ImportParams,
+    entries: Vec<Entry>,
+    level: usize,
+    out: &mut dyn FnMut(OutBlock) -> Result<(), DagError>,
+) -> Result<(Cid, u64), DagError> {
+    let mut placed: Vec<Placed> =
+        entries.into_iter().map(|entry| Placed { hash: hash_name(&entry.name), entry }).collect();
+    placed.sort_by_key(|placed| placed.hash);
+    shard(params, &placed, level, &Attributes::default(), out)
 }
 
 /// What stands in one slot of a shard.
@@ -141,6 +142,8 @@ pub enum Slot {
         slot: usize,
         /// The shard.
         cid: Cid,
+        /// Bytes of the whole DAG below, as its author says.
+        tsize: u64,
     },
 }
 
@@ -149,10 +152,94 @@ pub enum Slot {
 pub struct Shard {
     /// Its slots that hold something, in order.
     pub slots: Vec<Slot>,
+    /// What the directory says of itself, in its topmost shard.
+    pub attributes: Attributes,
+    /// Which slots they are.
+    numbers: Vec<usize>,
     fanout: usize,
 }
 
 impl Shard {
+    fn empty(fanout: usize, attributes: Attributes) -> Self {
+        Shard { slots: Vec::new(), attributes, numbers: Vec::new(), fanout }
+    }
+
+    /// How many slots it has, empty ones counted.
+    pub fn fanout(&self) -> usize {
+        self.fanout
+    }
+
+    /// What stands in a slot.
+    pub fn get(&self, slot: usize) -> Option<&Slot> {
+        self.numbers.binary_search(&slot).ok().and_then(|at| self.slots.get(at))
+    }
+
+    /// Puts something into a slot, or empties it.
+    pub(super) fn set(&mut self, slot: usize, stands: Option<Slot>) {
+        match (self.numbers.binary_search(&slot), stands) {
+            (Ok(at), Some(stands)) => self.slots[at] = stands,
+            (Ok(at), None) => {
+                self.numbers.remove(at);
+                self.slots.remove(at);
+            }
+            (Err(at), Some(stands)) => {
+                self.numbers.insert(at, slot);
+                self.slots.insert(at, stands);
+            }
+            (Err(_), None) => {}
+        }
+    }
+
+    /// Checks that every name stands where its hash says, below the slots that lead to this shard. So no name can stand
+    /// in a directory twice, and no shard at two places with anything in it.
+    pub fn check_places(&self, cid: &Cid, way: &[usize]) -> Result<(), DagError> {
+        let bad = |why| Err(DagError::malformed("unixfs shard", format!("{cid}: {why}")));
+        if self.slots.is_empty() && !way.is_empty() {
+            return bad("nothing is in it");
+        }
+        for (slot, number) in self.slots.iter().zip(&self.numbers) {
+            let Slot::Entry(entry) = slot else { continue };
+            let hash = hash_name(&entry.name);
+            let mut places = way.iter().chain([number]).enumerate();
+            if places.any(|(level, slot)| slot_at(hash, self.fanout, level) != Some(*slot)) {
+                return bad("a name stands where its hash does not lead");
+            }
+        }
+        Ok(())
+    }
+
+    /// Its slots with their numbers.
+    pub fn numbered(self) -> impl Iterator<Item = (usize, Slot)> {
+        self.numbers.into_iter().zip(self.slots)
+    }
+
+    /// Its block, and the size of the whole DAG. Of `params` CID version and hash function count.
+    pub fn encode(&self, params: &ImportParams) -> Result<(OutBlock, u64), DagError> {
+        let digits = slot_digits(self.fanout);
+        let mut field = vec![0u8; self.fanout / 8];
+        let mut links = Vec::with_capacity(self.slots.len());
+        for (slot, number) in self.slots.iter().zip(&self.numbers) {
+            let at = field.len() - 1 - number / 8;
+            field[at] |= 1 << (number % 8);
+            let mut name = format!("{number:0digits$X}").into_bytes();
+            let (cid, tsize) = match slot {
+                Slot::Entry(entry) => {
+                    name.extend_from_slice(&entry.name);
+                    (entry.cid, entry.tsize)
+                }
+                Slot::Shard { cid, tsize, .. } => (*cid, *tsize),
+            };
+            links.push(PbLink { cid, name, tsize });
+        }
+        let mut message = UnixFs::with_attributes(Kind::HamtShard, &self.attributes);
+        // Leading zero bytes are left out.
+        let first = field.iter().position(|byte| *byte != 0).unwrap_or(field.len());
+        message.data = Some(Bytes::copy_from_slice(&field[first..]));
+        message.hash_type = Some(MURMUR3_X64_64);
+        message.fanout = Some(self.fanout as u64);
+        PbNode { links, data: Some(message.encode().into()) }.into_block(params)
+    }
+
     /// Reads a shard. Errors when its width, its bit field and its links contradict each other, and on names that could
     /// lead anywhere but into the directory.
     pub fn decode(cid: &Cid, bytes: &Bytes) -> Result<Self, DagError> {
@@ -174,6 +261,7 @@ impl Shard {
             )));
         }
         let fanout = fanout as usize;
+        let attributes = message.attributes();
         let field = message.data.unwrap_or_default();
         let set: u32 = field.iter().map(|byte| byte.count_ones()).sum();
         if field.len() > fanout.div_ceil(8) || set as usize != node.links.len() {
@@ -185,7 +273,7 @@ impl Shard {
         }
         let digits = slot_digits(fanout);
         let mut slots = Vec::with_capacity(node.links.len());
-        let mut last = None;
+        let mut numbers: Vec<usize> = Vec::with_capacity(node.links.len());
         for link in node.links {
             let (number, name) =
                 link.name.split_at_checked(digits).ok_or_else(|| bad("a link without a slot".into()))?;
@@ -193,21 +281,21 @@ impl Shard {
                 .ok()
                 .filter(|n| !n.bytes().any(|b| b.is_ascii_lowercase() || b == b'+'))
                 .and_then(|n| usize::from_str_radix(n, 16).ok())
-                .filter(|slot| *slot < fanout && last.is_none_or(|last| last < *slot))
+                .filter(|slot| *slot < fanout && numbers.last().is_none_or(|last| last < slot))
                 .ok_or_else(|| bad(format!("slot '{}' out of order or range", printable(number))))?;
             let byte = field.len().checked_sub(1 + slot / 8).and_then(|at| field.get(at)).copied().unwrap_or(0);
             if byte >> (slot % 8) & 1 == 0 {
                 return Err(bad(format!("slot {slot} is not in the bit field")));
             }
-            last = Some(slot);
+            numbers.push(slot);
             if name.is_empty() {
-                slots.push(Slot::Shard { slot, cid: link.cid });
+                slots.push(Slot::Shard { slot, cid: link.cid, tsize: link.tsize });
             } else {
                 check_name(name)?;
                 slots.push(Slot::Entry(Entry { name: name.to_vec(), cid: link.cid, tsize: link.tsize }));
             }
         }
-        Ok(Shard { slots, fanout })
+        Ok(Shard { slots, attributes, numbers, fanout })
     }
 
     /// Where `name` must stand if it is in this shard, which lies `level` levels below the root: the entry, or the
@@ -221,7 +309,7 @@ impl Shard {
     }
 
     /// The slot that a name's hash names at this level; `None` when its bits are used up.
-    fn slot_of(&self, name: &[u8], level: usize) -> Option<usize> {
+    pub fn slot_of(&self, name: &[u8], level: usize) -> Option<usize> {
         slot_at(hash_name(name), self.fanout, level)
     }
 }

@@ -10,6 +10,7 @@ pub mod cbor;
 pub mod chunk;
 mod cutters;
 pub mod dir;
+pub mod edit;
 mod error;
 pub mod file;
 pub mod hamt;

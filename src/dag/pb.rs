@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::{
-    DagError,
+    DagError, ImportParams, OutBlock,
     wire::{self, Reader, Value},
 };
 use crate::base::{Cid, MAX_BLOCK_BYTES};
@@ -59,6 +59,15 @@ impl PbNode {
             wire::put_bytes(&mut out, 1, data);
         }
         out
+    }
+
+    /// The node's block by these parameters, and the size of the whole DAG below.
+    pub fn into_block(self, params: &ImportParams) -> Result<(OutBlock, u64), DagError> {
+        let links = self.links.iter().map(|link| link.cid).collect();
+        let below = self.links.iter().fold(0u64, |sum, link| sum.saturating_add(link.tsize));
+        let block = params.pb_block(self.encode())?;
+        let tsize = below.saturating_add(block.data().len() as u64);
+        Ok((OutBlock { block, links }, tsize))
     }
 
     /// Reads a node; its data is a slice of `bytes`, not a copy.

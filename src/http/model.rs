@@ -2,6 +2,8 @@
 
 pub mod dag;
 
+pub mod files;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

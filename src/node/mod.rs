@@ -28,6 +28,9 @@ use crate::{
 /// How long a node may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(4);
 
+/// How long of that the files tree may take to become durable.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
 /// A node. Cheap to clone; all clones are the same node.
 #[derive(Clone)]
 pub struct Node {
@@ -121,6 +124,12 @@ impl Node {
     pub async fn stop(&self) -> bool {
         let began = time::now();
         let ended = self.inner.tasks.shutdown(STOP_LIMIT).await;
+        let files = self.inner.content.files();
+        match tokio::time::timeout(FLUSH_LIMIT, files.settle()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "changes of the files tree that were not flushed are lost"),
+            Err(_) => tracing::warn!("changes of the files tree that were not flushed are lost: it was busy"),
+        }
         let services_ms = began.elapsed().as_millis() as u64;
         self.inner.repo.close().await;
         let whole_ms = began.elapsed().as_millis() as u64;

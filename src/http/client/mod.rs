@@ -6,6 +6,7 @@
 mod content;
 mod dag;
 mod error;
+mod files;
 mod form;
 mod pins;
 mod transport;
@@ -14,6 +15,7 @@ mod upload;
 pub use content::{AddOptions, Added};
 pub use dag::ImportOptions;
 pub use error::ClientError;
+pub use files::{FilesAttributes, FilesStyle, FilesWrite};
 pub use pins::PinQuery;
 pub use transport::{Lines, Reply};
 

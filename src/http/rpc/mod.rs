@@ -10,6 +10,7 @@ mod files;
 mod id;
 mod part;
 mod pin;
+mod read;
 mod routing;
 mod swarm;
 
@@ -27,9 +28,10 @@ const FORM_BYTES: usize = 64 * 1024;
 pub fn routes() -> Router<Node> {
     Router::new()
         .route("/add", post(add::add).layer(DefaultBodyLimit::disable()))
-        .route("/cat", post(files::cat))
-        .route("/get", post(files::get))
-        .route("/ls", post(files::ls))
+        .route("/cat", post(read::cat))
+        .route("/get", post(read::get))
+        .route("/ls", post(read::ls))
+        .nest("/files", files::routes())
         .route("/id", post(id::id))
         .route("/version", post(id::version))
         .route("/swarm/peers", post(swarm::peers))

@@ -1,0 +1,75 @@
+//! `cat` and `get`.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::{HeaderName, HeaderValue},
+    response::Response,
+};
+use futures::TryStreamExt;
+
+use super::content;
+use crate::{
+    content::EntryKind,
+    http::{
+        HttpError,
+        model::{LsLink, LsObject, LsReply},
+        params::Params,
+        reply,
+        reply::Content,
+    },
+    node::Node,
+};
+
+/// A file's bytes.
+pub async fn cat(State(node): State<Node>, params: Params) -> Result<Response, HttpError> {
+    let content = content(&node, &params)?;
+    let path = params.path()?;
+    let start: u64 = params.number("offset")?.unwrap_or(0);
+    let length: Option<u64> = params.number("length")?;
+    let range = start..length.map_or(u64::MAX, |n| start.saturating_add(n));
+    let size = content.stat(&path).await?;
+    let bytes = Box::pin(content.cat(path, Some(range.clone())).map_err(HttpError::from));
+    let mut response = reply::stream(Content::Bytes, params.trailers, bytes).await?;
+    if size.kind == EntryKind::File {
+        let left = size.size.min(range.end).saturating_sub(start);
+        response.headers_mut().insert(HeaderName::from_static("x-content-length"), HeaderValue::from(left));
+    }
+    Ok(response)
+}
+
+/// A file or folder as a tar archive whose paths begin with the CID.
+pub async fn get(State(node): State<Node>, params: Params) -> Result<Response<Body>, HttpError> {
+    if params.flag("compress")?.unwrap_or(false) {
+        return Err(HttpError::invalid("compress is not supported; compress the archive after it has come"));
+    }
+    let content = content(&node, &params)?;
+    let path = params.path()?;
+    let root = content.resolve(&path).await?;
+    let name = path.segments.last().cloned().unwrap_or_else(|| root.to_string());
+    let archive = Box::pin(content.tar(root, &name).map_err(HttpError::from));
+    reply::stream(Content::Tar, params.trailers, archive).await
+}
+
+/// What lies in a folder, with UnixFS's numbers for what each entry is.
+pub async fn ls(State(node): State<Node>, params: Params) -> Result<Json<LsReply>, HttpError> {
+    let entries = content(&node, &params)?.ls(&params.path()?).await?;
+    let links = entries
+        .into_iter()
+        .map(|entry| LsLink {
+            name: entry.name,
+            hash: entry.cid.to_string(),
+            size: entry.size,
+            kind: match entry.kind {
+                EntryKind::Directory => 1,
+                EntryKind::File => 2,
+                EntryKind::Symlink => 4,
+                EntryKind::Unknown => 0,
+            },
+            target: entry.target.unwrap_or_default(),
+        })
+        .collect();
+    let hash = params.arg("ipfs-path")?.to_owned();
+    Ok(Json(LsReply { objects: vec![LsObject { hash, links }] }))
+}
