@@ -22,7 +22,7 @@ use super::{
     model::{Certificate, ClusterId, ClusterKey, MasterInfo},
     options::DataPlane,
     plan::health::Standing,
-    raft::{ProposeError, Raft, Timing},
+    raft::{ProposeError, Raft, RaftStatus, Timing},
     rpc::{self, Answer, Ask, Call, MAX_ADDRS},
     service::Parts,
     state::{Command, Reply, Request},
@@ -201,11 +201,12 @@ impl Ctx {
         }
     }
 
-    /// Whom to turn to: `first`, the leader, connected masters, the others.
+    /// Whom to turn to: `first`, the leader and other connected masters, then those that are not connected.
     pub fn candidates(&self, first: Option<PeerId>) -> Vec<PeerId> {
         let mut peers: Vec<PeerId> = self.masters().iter().map(|m| m.peer).collect();
         let leader = self.leader();
-        peers.sort_by_key(|p| (first != Some(*p), leader != Some(*p), !self.net.peers().is_connected(p)));
+        // A leader whose connection has ended is most likely dead: those that can be reached know who follows it.
+        peers.sort_by_key(|p| (first != Some(*p), !self.net.peers().is_connected(p), leader != Some(*p)));
         peers.retain(|p| *p != self.peer);
         peers
     }
@@ -262,16 +263,25 @@ impl Ctx {
         let side = self.master("change the cluster")?;
         let requests: Vec<Request> = commands.into_iter().map(Request::once).collect();
         let reason = Mutex::new("none was elected yet".to_owned());
+        let mut status = side.raft.watch();
         let proposing = async {
             loop {
+                let seen = reign(&status.borrow_and_update());
                 match side.raft.propose(requests.clone()).await {
                     Ok(replies) => return Ok(replies),
                     Err(ProposeError::Stopped(reason)) => return Err(ClusterError::Raft { reason }),
                     Err(ProposeError::TooLarge(message)) => {
                         return Err(ClusterError::Refused { kind: Kind::Invalid, message });
                     }
-                    Err(ProposeError::NotLeader { leader: Some((_, info)) }) if info.peer != self.peer => {
-                        match self.call(info.peer, Ask::Propose(requests.clone()), ASK_LIMIT).await {
+                    Err(ProposeError::NotLeader { leader: Some((node, info)) }) if info.peer != self.peer => {
+                        // One that died says nothing for long: who learns of another turns to that one at once.
+                        let mut news = status.clone();
+                        let replaced = news.wait_for(|now| now.leader.is_some_and(|other| other != node));
+                        let answer = tokio::select! {
+                            answer = self.call(info.peer, Ask::Propose(requests.clone()), ASK_LIMIT) => answer,
+                            _ = replaced => Ok(Answer::Elsewhere { leader: None, masters: Vec::new() }),
+                        };
+                        match answer {
                             Ok(Answer::Replies(replies)) if replies.len() == requests.len() => return Ok(replies),
                             Ok(_) => *lock(&reason) = format!("{} leads no more", info.peer),
                             Err(e) => *lock(&reason) = e.to_string(),
@@ -279,7 +289,7 @@ impl Ctx {
                     }
                     Err(e) => *lock(&reason) = e.to_string(),
                 }
-                tokio::time::sleep(RETRY_PAUSE).await;
+                let _ = tokio::time::timeout(RETRY_PAUSE, status.wait_for(|now| reign(now) != seen)).await;
             }
         };
         match tokio::time::timeout(limit, proposing).await {
@@ -296,6 +306,11 @@ impl Ctx {
             None => Err(ClusterError::Raft { reason: "no reply to a command".into() }),
         }
     }
+}
+
+/// Who leads, since when: what must change before a proposal that failed is worth another try.
+fn reign(status: &RaftStatus) -> (u64, Option<NodeId>) {
+    (status.term, status.leader)
 }
 
 /// Whether asking another master would give the same answer.

@@ -62,13 +62,15 @@ start_daemon() {
   repo=${REPO_OF[$name]:-$SCRATCH/$name}
   log=$SCRATCH/$name.log
   REPO_OF[$name]=$repo
-  rm -f "$repo/api"
+  # The log of an earlier start says that it is ready: whoever believed it would ask before the daemon answers, and a
+  # command that finds no daemon takes the repo itself.
+  rm -f "$repo/api" "$log"
   swarm=(--swarm /ip4/127.0.0.1/tcp/0 --swarm /ip4/127.0.0.1/udp/0/quic-v1)
   case " $* " in *" --swarm "*) swarm=() ;; esac
   IPFS_KIT_PATH=$repo "$BIN" daemon --api 127.0.0.1:0 "${swarm[@]}" "$@" >"$log" 2>"$log.err" </dev/null &
   PID_OF[$name]=$!
   PIDS+=("$!")
-  if ! wait_for 300 grep -q '^Daemon is ready' "$log"; then
+  if ! wait_for 300 grep -qs '^Daemon is ready' "$log"; then
     echo "the daemon $name did not become ready:"; tail -n 20 "$log" "$log.err"; return 1
   fi
   API_OF[$name]=$(sed -n 's/^API server listening on //p' "$log" | head -1)

@@ -79,3 +79,25 @@ async fn a_leader_that_dies_loses_and_doubles_no_task() {
         node.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_a_leader_that_has_just_died_turns_to_the_next_without_waiting_for_its_answer() {
+    let first = Node::start().await;
+    first.cluster.init().await.unwrap();
+    let second = Node::joined(&first, Role::Master).await;
+    let third = Node::joined(&second, Role::Master).await;
+    until(&second, "three voters", |s| voters(s) == 3).await;
+    let leads = |m: &Node| m.cluster.raft().unwrap().status().is_leader;
+    let (leading, others): (Vec<_>, Vec<_>) = [first, second, third].into_iter().partition(leads);
+    // It takes calls and never answers, as a machine whose connections nobody has closed yet.
+    let dead = &leading[0];
+    dead.cluster.inner.parts.tasks.stop();
+    let _unanswered = dead.net.streams().accept(&[rpc::PROTOCOL], Class::Control, 64);
+    let begin = time::now();
+    others[0].cluster.submit("noop", None, BTreeMap::new(), Via::Direct, GUARD).await.unwrap();
+    // An election takes 0.4 to 1.6 s; an answer would be waited for during 3 s.
+    assert!(begin.elapsed() < Duration::from_millis(2_900), "{:?}", begin.elapsed());
+    for node in others.into_iter().chain(leading) {
+        node.stop().await;
+    }
+}
