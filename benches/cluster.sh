@@ -37,6 +37,7 @@ for ((kill = 1; kill <= KILLS; kill++)); do
   for name in "${masters[@]}"; do [ "$name" != "$leader" ] && survivor=$name; done
   kill -9 "${PID_OF[$leader]}"
   begin=$(now_ns)
+  disown "${PID_OF[$leader]}" 2>/dev/null
   # One write, asked of a survivor until it is acknowledged.
   while ! kit "$survivor" task submit noop --direct --timeout 5 >/dev/null 2>"$SCRATCH/kill.err"; do
     [ $(($(now_ns) - begin)) -lt 20000000000 ] || { echo "kill $kill: no write for 20 s:"; cat "$SCRATCH/kill.err"; exit 1; }
