@@ -7,9 +7,10 @@ use std::{
     net::TcpStream,
     path::Path,
     process::Output,
+    time::Duration,
 };
 
-use common::{Daemon, Start, binary, eventually};
+use common::{Daemon, Start, binary, eventually, timed};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -225,8 +226,19 @@ fn one_daemon_a_repo_and_a_stale_address_counts_as_none() {
     std::fs::write(repo.join("api"), &stranger.api).unwrap();
     assert_eq!(ok(&repo, &["cat", HELLO]), "hello world\n");
 
-    let daemon = Daemon::start(&repo, &Start::default());
+    // More addresses to listen on, instead of the default.
+    let quic = vec!["--swarm", "/ip4/127.0.0.1/udp/0/quic-v1"];
+    let daemon = Daemon::start(&repo, &Start { extra: quic, ..Start::default() });
+    assert!(daemon.swarm.len() == 2 && daemon.swarm.iter().any(|a| a.ends_with("/quic-v1")), "{:?}", daemon.swarm);
     assert_eq!(daemon.ok(&["cat", HELLO]), b"hello world\n");
+    // The variable names a daemon, and the flag another one.
+    let named = |flags: &[&str]| -> Value {
+        let mut id = binary();
+        id.env("IPFS_KIT_API_URL", &stranger.api).arg("--repo").arg(&repo).args(flags).args(["id", "--format", "json"]);
+        serde_json::from_slice(&id.output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(named(&[])["id"], stranger.peer.as_str());
+    assert_eq!(named(&["--api-url", &daemon.api])["id"], daemon.peer.as_str());
     daemon.signal(Signal::TERM);
     eventually("the daemon takes its address away", || (!repo.join("api").exists()).then_some(()));
 }
@@ -246,6 +258,7 @@ fn two_daemons_exchange_content() {
     assert_eq!(peers["peers"][0]["id"], one.peer.as_str());
     assert!(peers["peers"][0]["address"].as_str().unwrap().starts_with("/ip4/127.0.0.1/"));
     assert_eq!(peers["peers"][0]["direction"], "inbound");
+    eventually("a ping has come back", || two.json(&["peers"])["peers"][0]["latency"].is_string().then_some(()));
 
     let big = write(&folder.path().join("big"), (0..5_000_000u32).map(|n| (n * 7 % 253) as u8).collect::<Vec<_>>());
     let cid = one.json(&["add", &big])["cid"].as_str().unwrap().to_owned();
@@ -400,6 +413,9 @@ fn a_cluster_of_one_answers_in_its_shapes() {
     let token = daemon.json(&["cluster", "token", "create", "--role", "worker", "--ttl", "1h"]);
     assert!(token["token"].is_string() && token["expires_ms"].is_u64() && token["role"] == "worker", "{token}");
     assert_eq!(daemon.run(&["cluster", "token", "create", "--role", "king"]).status.code(), Some(2));
+    let token = daemon.json(&["cluster", "token", "create", "--role", "leecher"]);
+    let left = token["expires_ms"].as_u64().unwrap().saturating_sub(ipfs_kit::base::time::unix_ms());
+    assert!((23 * 3_600_000..=24 * 3_600_000).contains(&left), "a day when nothing is said: {token}");
 
     // Nobody can run it, so it is accepted and waits.
     let task = daemon.json(&["task", "submit", "noop", "--direct"]);
@@ -607,8 +623,15 @@ fn a_stopping_daemon_waits_for_nobody() {
         let (_, _, body) = http(&daemon, "GET /metrics", &[], "");
         body.contains("ipfs_kit_bitswap_wants 1").then_some(())
     });
-    daemon.stop();
+    let (repo, took) = timed(|| daemon.stop());
+    assert!(took < Duration::from_secs(5), "SIGTERM took {took:?}");
     let out = waiting.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.code() == Some(1) && text.contains("stopping"), "{text}");
+    // Ctrl-C does the same.
+    let mut daemon = Daemon::start(&repo, &Start { namespace: "stop", ..Start::default() });
+    daemon.signal(Signal::INT);
+    let (status, took) = timed(|| daemon.child.wait().unwrap());
+    assert!(status.success() && took < Duration::from_secs(5), "Ctrl-C took {took:?}: {status}");
+    assert!(!repo.join("api").exists());
 }

@@ -245,9 +245,8 @@ fn a_master_with_a_damaged_log_refuses_to_start() {
     let daemon = Daemon::start(&repo, &start);
     daemon.json(&["cluster", "init"]);
     daemon.status_when("it leads itself", |s| s["leader"] == daemon.peer.as_str());
-    for _ in 0..8 {
-        daemon.json(&["task", "submit", "noop", "--direct"]);
-    }
+    let submit = |_| daemon.json(&["task", "submit", "noop", "--direct"])["id"].as_str().unwrap().to_owned();
+    let acknowledged: Vec<String> = (0..8).map(submit).collect();
     daemon.kill();
     let wals = || files(&repo.join("raft/cluster")).into_iter().filter(|f| f.extension().is_some_and(|e| e == "wal"));
     let log = wals().next().expect("a master has a log");
@@ -268,4 +267,7 @@ fn a_master_with_a_damaged_log_refuses_to_start() {
     fs::write(&log, &good).unwrap();
     let daemon = Daemon::start(&repo, &start);
     daemon.status_when("it leads itself again", |s| s["leader"] == daemon.peer.as_str());
+    for id in &acknowledged {
+        assert_eq!(daemon.json(&["task", "status", id])["id"], id.as_str(), "acknowledged before the kill");
+    }
 }

@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 
-use common::{Daemon, Start, binary, eventually, with_role};
+use common::{Daemon, Start, binary, eventually, timed, with_role};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -159,6 +159,14 @@ fn twenty_tasks_run_where_their_inputs_lie() {
         assert_eq!(task["state"], "completed", "{task}");
         assert_eq!(task["worker"], holder.peer.as_str(), "{task}");
     }
+    // One that fails says so, and its submitter's exit code does.
+    let out = cluster.leecher.run(&["task", "submit", "word-count", "--wait", "--format", "json"]);
+    let task: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((out.status.code(), &task["state"]), (Some(1), &"failed".into()), "{task}");
+    assert!(task["error"].as_str().unwrap().contains("CID") && task["result"].is_null(), "{task}");
+    let id = task["id"].as_str().unwrap();
+    assert_eq!(cluster.leecher.json(&["task", "status", id])["state"], "failed");
+    assert!(cluster.leecher.fails(&["task", "result", id]).contains("failed"));
 }
 
 #[test]
@@ -178,6 +186,10 @@ fn a_stopped_worker_loses_its_tasks_to_another() {
     for task in &before {
         assert_eq!(task["worker"], cluster.workers[1].peer.as_str(), "a stopped worker completed a task: {task}");
     }
+    assert!(before.iter().any(|t| t["attempts"].as_u64() > Some(1)), "it never had one: {before:?}");
+    cluster.masters[0].status_when("the stopped worker is lost, and still listed", |s| {
+        with_role(s, "worker").iter().any(|m| m["peer"] == stopped.peer.as_str() && m["state"] == "lost")
+    });
     // What the stopped worker says when it wakes up changes nothing.
     stopped.signal(Signal::CONT);
     cluster.masters[0].status_when("the woken worker is alive again", |s| {
@@ -211,6 +223,10 @@ fn a_join_that_cannot_work_says_why() {
     let at = forged.len() - 10;
     forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
     refused("c", &address, &String::from_utf8(forged).unwrap(), "worker");
+    // Somebody who takes the connection and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (text, took) = timed(|| refused("f", &silent.local_addr().unwrap().to_string(), &worker, "worker"));
+    assert!(took < Duration::from_secs(10) && text.contains("cannot join"), "after {took:?}: {text}");
     let text = refused("d", &address, "not-a-token", "worker");
     assert!(text.contains("token"), "{text}");
 
@@ -238,6 +254,8 @@ fn masters_killed_all_at_once_come_back_with_everything() {
         master.signal(Signal::KILL);
     }
     let repos: Vec<_> = cluster.masters.drain(..).map(Daemon::kill).collect();
+    // A member that is started while nobody is there to be a member with keeps trying.
+    cluster.workers.push(cluster.restart(&worker));
     for (repo, place) in repos.iter().zip(&places) {
         let start = Start { namespace: &cluster.namespace, swarm: place, ..Start::default() };
         cluster.masters.push(Daemon::start(repo, &start));
@@ -255,7 +273,6 @@ fn masters_killed_all_at_once_come_back_with_everything() {
         assert_eq!(master.json(&["task", "status", &waiting])["id"], waiting.as_str());
     }
     // The worker and the leecher find them again, and what waited is done.
-    cluster.workers.push(cluster.restart(&worker));
     eventually("the task that waited is done", || {
         let task = cluster.masters[0].json(&["task", "status", &waiting]);
         (task["state"] == "completed").then_some(())
@@ -304,6 +321,28 @@ fn what_a_restarted_daemon_holds_is_found_at_its_new_address() {
     assert_eq!(seeker.ok(&["cat", &cid]), std::fs::read(&text).unwrap());
 }
 
+#[test]
+fn dhts_of_different_names_stay_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let start =
+        |name: &str, namespace| Daemon::start(&folder.path().join(name), &Start { namespace, ..Start::default() });
+    let (one, near, far) = (start("one", "here"), start("near", "here"), start("far", "elsewhere"));
+    let speaks = |daemon: &Daemon, name: &str| daemon.json(&["id"])["protocols"].to_string().contains(name);
+    assert!(speaks(&one, "/ipfs-kit/here/kad/1.0.0") && !speaks(&one, "/ipfs/lan/kad/1.0.0"));
+    assert!(speaks(&far, "/ipfs-kit/elsewhere/kad/1.0.0") && !speaks(&far, "/ipfs-kit/here/kad/1.0.0"));
+    for other in [&near, &far] {
+        other.json(&["connect", &one.address()]);
+    }
+    let text = folder.path().join("text");
+    std::fs::write(&text, "in one DHT only\n").unwrap();
+    let cid = one.json(&["add", text.to_str().unwrap()])["cid"].as_str().unwrap().to_owned();
+    let find = ["routing", "findprovs", &cid, "-n", "1", "--timeout", "5s"];
+    eventually("the same DHT knows the provider", || near.run(&find).status.success().then_some(()));
+    assert!(far.fails(&find).contains("no peer"));
+    // Being connected is all that Bitswap needs.
+    assert_eq!(far.ok(&["cat", &cid]), b"in one DHT only\n");
+}
+
 /// Processes whose command line names the folder.
 fn processes(folder: &Path) -> Vec<String> {
     let name = folder.to_str().unwrap();
@@ -327,6 +366,15 @@ fn a_demo_told_to_stop_leaves_no_process_and_no_folder() {
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(demo.stdout.take().unwrap()));
         assert!(lines.any(|l| l.is_ok_and(|l| l.starts_with(moment))), "the demo comes to {moment}");
         assert!(processes(&temporary).len() >= 5);
+        if signal == Signal::INT {
+            // The commands it invites to are complete.
+            let commands = lines.by_ref().map_while(Result::ok).filter(|l| !l.is_empty()).take(3);
+            for (command, word) in commands.zip(["leader", "recursive", "completed"]) {
+                let out = Command::new("sh").env_clear().args(["-c", &command]).output().unwrap();
+                let text = String::from_utf8_lossy(&out.stdout).into_owned();
+                assert!(out.status.success() && text.contains(word), "{command}: {text}");
+            }
+        }
         let pid = rustix::process::Pid::from_raw(demo.id() as i32).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
         let said: Vec<String> = lines.map_while(Result::ok).collect();
@@ -348,6 +396,32 @@ fn the_demo_ends_well_and_leaves_nothing() {
     assert!(out.status.success(), "{said}\n{}", String::from_utf8_lossy(&out.stderr));
     assert!(said.contains("Verdict: every step went well"), "{said}");
     assert!(said.contains(&format!("{} words", wc(input.path())["words"])), "{said}");
+    for words in [
+        "the leecher is not connected to worker 1",
+        "provider record: worker 1 holds it, at /ip4/127.0.0.1/tcp/",
+        "; the record came from ",
+        "equal to the originals byte for byte",
+        "receipt signed by master ",
+        "is killed without warning",
+        " leads now (term ",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert!(left.is_empty(), "the demo left {left:?}");
+}
+
+#[test]
+fn a_demo_whose_step_fails_says_which_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = tempfile::tempdir().unwrap();
+    // A socket cannot be added.
+    let _socket = std::os::unix::net::UnixListener::bind(input.path().join("socket")).unwrap();
+    let out = binary().env("TMPDIR", folder.path()).args(["demo", "--exit"]).arg(input.path()).output().unwrap();
+    let (said, why) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert_eq!(out.status.code(), Some(1), "{said}\n{why}");
+    assert!(why.contains("Verdict: FAILED") && why.contains("socket"), "{said}\n{why}");
+    assert!(said.contains("3. worker 1 adds") && !said.contains("went well"), "{said}");
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert!(left.is_empty(), "the demo left {left:?}");
 }

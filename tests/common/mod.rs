@@ -210,6 +210,12 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Does something and says how long it took.
+pub fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    (run(), began.elapsed())
+}
+
 /// The members of a status with that role.
 pub fn with_role<'a>(status: &'a Value, role: &str) -> Vec<&'a Value> {
     status["members"].as_array().into_iter().flatten().filter(|m| m["role"] == role).collect()
