@@ -26,6 +26,12 @@ pub enum Codec {
     DagPb,
     /// DAG-CBOR, 0x71.
     DagCbor,
+    /// DAG-JSON, 0x0129.
+    DagJson,
+    /// CBOR without links, 0x51.
+    Cbor,
+    /// JSON without links, 0x0200.
+    Json,
     /// Any other codec, kept as its number.
     Other(u64),
 }
@@ -37,6 +43,9 @@ impl Codec {
             Codec::Raw => 0x55,
             Codec::DagPb => 0x70,
             Codec::DagCbor => 0x71,
+            Codec::DagJson => 0x0129,
+            Codec::Cbor => 0x51,
+            Codec::Json => 0x0200,
             Codec::Other(code) => code,
         }
     }
@@ -48,6 +57,9 @@ impl From<u64> for Codec {
             0x55 => Codec::Raw,
             0x70 => Codec::DagPb,
             0x71 => Codec::DagCbor,
+            0x0129 => Codec::DagJson,
+            0x51 => Codec::Cbor,
+            0x0200 => Codec::Json,
             other => Codec::Other(other),
         }
     }

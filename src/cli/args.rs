@@ -5,11 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    add::AddArgs, cat::CatArgs, cluster::ClusterArgs, connect::ConnectArgs, daemon::DaemonArgs, dag::DagArgs,
-    demo::DemoArgs, files::FilesArgs, get::GetArgs, id::IdArgs, init::InitArgs, list_pins::ListPinsArgs,
-    peers::PeersArgs, pin::PinArgs, routing::RoutingArgs, task::TaskArgs, unpin::UnpinArgs, version::VersionArgs,
+    add::AddArgs, block::BlockArgs, cat::CatArgs, cid::CidArgs, cluster::ClusterArgs, connect::ConnectArgs,
+    daemon::DaemonArgs, dag::DagArgs, demo::DemoArgs, files::FilesArgs, get::GetArgs, id::IdArgs, init::InitArgs,
+    list_pins::ListPinsArgs, peers::PeersArgs, pin::PinArgs, refs::RefsArgs, resolve::ResolveArgs,
+    routing::RoutingArgs, task::TaskArgs, unpin::UnpinArgs, version::VersionArgs,
 };
-use crate::config::duration;
+use crate::{config::duration, dag::cids::CidText};
 
 /// An IPFS peer and a member of a Raft-coordinated cluster in one program.
 ///
@@ -45,6 +46,12 @@ pub struct Common {
     /// How results are written
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, display_order = 902)]
     pub format: Format,
+    /// The multibase of CIDs in results: base32, base36, base58btc, … [default: as they are]
+    #[arg(long, global = true, value_name = "BASE", value_parser = cid_base, display_order = 906)]
+    pub cid_base: Option<String>,
+    /// Use what is here only, never the network
+    #[arg(long, global = true, display_order = 907)]
+    pub offline: bool,
     /// How long to wait for an answer or its next piece: 500ms, 10s, 2m; 0 = for ever [default: 60s]
     #[arg(long, global = true, value_name = "TIME", value_parser = timeout, display_order = 903)]
     pub timeout: Option<Duration>,
@@ -54,6 +61,10 @@ pub struct Common {
     /// More: what is done and why, on standard error
     #[arg(short, long, global = true, display_order = 905)]
     pub verbose: bool,
+}
+
+fn cid_base(text: &str) -> Result<String, String> {
+    CidText::named(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -84,8 +95,16 @@ pub enum Verb {
     Files(FilesArgs),
     /// Write a file or folder to disk
     Get(GetArgs),
-    /// Move DAGs in and out as archives
+    /// Read, write and measure DAGs; move them as archives
     Dag(DagArgs),
+    /// Read, store and remove single blocks
+    Block(BlockArgs),
+    /// Rewrite CIDs and take them apart
+    Cid(CidArgs),
+    /// List what blocks link to
+    Refs(RefsArgs),
+    /// Show what a path leads to
+    Resolve(ResolveArgs),
     /// Show who this node is and where it listens
     Id(IdArgs),
     /// List the peers this node is connected to

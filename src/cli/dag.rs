@@ -10,10 +10,11 @@ use super::{
     reach::{self, Need},
 };
 use crate::{
-    dag::DagPath,
+    base::cid,
+    dag::{DagPath, cids::CidText},
     http::{
-        client::ImportOptions,
-        model::dag::{ImportEvent, ImportStats},
+        client::{ImportOptions, PutOptions},
+        model::dag::{ImportEvent, ImportStats, StatSummary},
     },
 };
 
@@ -31,6 +32,82 @@ pub enum DagVerb {
     Export(ExportArgs),
     /// Store what archives (CARv1 or CARv2) hold and pin their roots
     Import(ImportArgs),
+    /// Store values and print their CIDs
+    Put(PutArgs),
+    /// Write what a path leads to as a value
+    Get(GetArgs),
+    /// Show the last block a path leads to, and what is left of the path in it
+    Resolve(ResolveArgs),
+    /// Measure DAGs
+    Stat(StatArgs),
+}
+
+/// Stores values and prints their CIDs. Durable when it returns.
+#[derive(Args, Debug)]
+#[command(after_help = "JSON: {cids}
+
+Examples:
+  echo '{\"title\": \"photos\", \"album\": {\"/\": \"CID\"}}' | ipfs-kit dag put
+  ipfs-kit dag put --store-codec dag-json --pin value.json")]
+pub struct PutArgs {
+    /// Files with one value each; - is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub files: Vec<PathBuf>,
+    /// What it is stored in: dag-cbor, dag-json, dag-pb, cbor, json or raw [default: dag-cbor]
+    #[arg(long, value_name = "CODEC")]
+    pub store_codec: Option<String>,
+    /// What it is written in [default: dag-json]
+    #[arg(long, value_name = "CODEC")]
+    pub input_codec: Option<String>,
+    /// Pin it with all below it
+    #[arg(long)]
+    pub pin: bool,
+    /// The hash function [default: sha2-256]
+    #[arg(long, value_name = "FUNCTION")]
+    pub hash: Option<String>,
+}
+
+/// Writes what a path leads to as a value, whatever --format says.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipfs-kit dag get CID
+  ipfs-kit dag get CID/album/0/title
+  ipfs-kit dag get CID --output-codec dag-cbor > value.cbor")]
+pub struct GetArgs {
+    /// A CID, or a path below one
+    #[arg(value_name = "CID[/PATH]")]
+    pub path: String,
+    /// What it is written in [default: dag-json]
+    #[arg(long, value_name = "CODEC")]
+    pub output_codec: Option<String>,
+}
+
+/// Shows the last block a path leads to, and what is left of the path in it.
+#[derive(Args, Debug)]
+#[command(after_help = "JSON: {cid, rest}
+
+Examples:
+  ipfs-kit dag resolve CID/album/0/title")]
+pub struct ResolveArgs {
+    /// A CID, or a path below one
+    #[arg(value_name = "CID[/PATH]")]
+    pub path: String,
+}
+
+/// Measures DAGs: blocks and bytes of each, and of all without what they share. Fetches what is not here.
+#[derive(Args, Debug)]
+#[command(after_help = "JSON: {dags: [{cid, bytes, blocks}], unique_blocks, unique_bytes, shared_bytes, ratio}
+
+Examples:
+  ipfs-kit dag stat CID
+  ipfs-kit dag stat CID OTHER     what they share is counted once")]
+pub struct StatArgs {
+    /// CIDs, or paths below them
+    #[arg(value_name = "CID[/PATH]", required = true)]
+    pub paths: Vec<String>,
+    /// Show progress on standard error [default: when it is a terminal]
+    #[arg(short, long, num_args = 0..=1, default_missing_value = "true")]
+    pub progress: Option<bool>,
 }
 
 /// Writes a DAG to standard output as an archive (CARv1), whatever --format says; fetches what is not here.
@@ -81,7 +158,74 @@ pub async fn run(args: DagArgs, context: &Context) -> Result<(), Failure> {
     match args.verb {
         DagVerb::Export(args) => export(args, context).await,
         DagVerb::Import(args) => import(args, context).await,
+        DagVerb::Put(args) => put(args, context).await,
+        DagVerb::Get(args) => get(args, context).await,
+        DagVerb::Resolve(args) => resolve(args, context).await,
+        DagVerb::Stat(args) => stat(args, context).await,
     }
+}
+
+async fn put(args: PutArgs, context: &Context) -> Result<(), Failure> {
+    let node = reach::node(context, Need::Repo).await?;
+    let PutArgs { files, store_codec, input_codec, pin, hash } = args;
+    let cids = node.client().dag_put(&files, &PutOptions { input_codec, store_codec, hash, pin }).await?;
+    node.close().await;
+    let cids = context.cids(&cids)?;
+    context.show(&json!({ "cids": cids }), || cids.join("\n"))
+}
+
+async fn get(args: GetArgs, context: &Context) -> Result<(), Failure> {
+    DagPath::parse(&args.path)?;
+    let node = reach::node(context, Need::Repo).await?;
+    output::copy(node.client().dag_get(&args.path, args.output_codec.as_deref()).await?).await?;
+    node.close().await;
+    Ok(())
+}
+
+async fn resolve(args: ResolveArgs, context: &Context) -> Result<(), Failure> {
+    DagPath::parse(&args.path)?;
+    let node = reach::node(context, Need::Repo).await?;
+    let found = node.client().dag_resolve(&args.path).await?;
+    node.close().await;
+    // Unless told otherwise, in the multibase the question was written in.
+    let cid = match &context.common.cid_base {
+        Some(_) => context.cids(&[found.cid.cid])?.remove(0),
+        None => CidText::like(DagPath::root_text(&args.path)).of(&cid::parse(&found.cid.cid)?),
+    };
+    context.show(&json!({"cid": cid, "rest": found.rem_path}), || format!("{cid}{}", found.rem_path))
+}
+
+async fn stat(args: StatArgs, context: &Context) -> Result<(), Failure> {
+    args.paths.iter().try_for_each(|path| DagPath::parse(path).map(|_| ()))?;
+    let node = reach::node(context, Need::Repo).await?;
+    let mut lines = node.client().dag_stat(&args.paths).await?;
+    let mut progress = args.progress.unwrap_or_else(|| context.watched()).then(|| Progress::new("measured"));
+    let mut all = StatSummary::default();
+    while let Some(line) = lines.next().await? {
+        all = line;
+        if let Some(progress) = &mut progress {
+            progress.bytes(all.dag_stats.iter().map(|dag| dag.size).sum());
+        }
+    }
+    drop(progress);
+    node.close().await;
+    let dags: Vec<_> =
+        all.dag_stats.iter().map(|d| json!({"cid": d.cid, "bytes": d.size, "blocks": d.num_blocks})).collect();
+    let object = json!({
+        "dags": dags, "unique_blocks": all.unique_blocks, "unique_bytes": all.total_size,
+        "shared_bytes": all.shared_size, "ratio": all.ratio,
+    });
+    context.show(&object, || {
+        let mut out = String::from("CID\tBlocks\tSize\n");
+        all.dag_stats.iter().for_each(|d| out.push_str(&format!("{}\t{}\t{}\n", d.cid, d.num_blocks, d.size)));
+        let (total, shared) = (output::bytes(all.total_size), output::bytes(all.shared_size));
+        out.push_str(&format!(
+            "\nSummary\nTotal Size: {} ({total})\nUnique Blocks: {}\n",
+            all.total_size, all.unique_blocks
+        ));
+        out.push_str(&format!("Shared Size: {} ({shared})\nRatio: {:.6}", all.shared_size, all.ratio));
+        out
+    })
 }
 
 async fn export(args: ExportArgs, context: &Context) -> Result<(), Failure> {

@@ -7,7 +7,9 @@
 
 mod add;
 mod args;
+mod block;
 mod cat;
+mod cid;
 mod cluster;
 mod connect;
 mod daemon;
@@ -22,6 +24,8 @@ mod output;
 mod peers;
 mod pin;
 mod reach;
+mod refs;
+mod resolve;
 mod routing;
 mod task;
 mod throw_away;
@@ -73,6 +77,10 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Cat(args) => cat::run(args, context).await,
         Verb::Dag(args) => dag::run(args, context).await,
         Verb::Files(args) => files::run(args, context).await,
+        Verb::Block(args) => block::run(args, context).await,
+        Verb::Cid(args) => cid::run(args, context),
+        Verb::Refs(args) => refs::run(args, context).await,
+        Verb::Resolve(args) => resolve::run(args, context).await,
         Verb::Get(args) => get::run(args, context).await,
         Verb::Id(args) => id::run(args, context).await,
         Verb::Peers(args) => peers::run(args, context).await,

@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use super::args::{Common, Format};
 use crate::{
-    base::HasKind,
+    base::{HasKind, cid},
     config::{ConfigError, repo},
+    dag::cids::CidText,
 };
 
 /// How long to wait when nothing else is said.
@@ -82,6 +83,14 @@ impl Context {
             Some(limit) => Some(limit),
             None => default,
         }
+    }
+
+    /// CIDs as the caller wants them written.
+    pub fn cids(&self, cids: &[String]) -> Result<Vec<String>, Failure> {
+        let Some(base) = &self.common.cid_base else { return Ok(cids.to_vec()) };
+        let text = CidText::named(base)?;
+        let one = |cid: &String| Ok(text.of(&cid::parse(cid)?));
+        cids.iter().map(one).collect()
     }
 
     /// Prints a result: the object, or the text for people.

@@ -40,15 +40,14 @@ impl Reached {
 
 /// Finds the node to ask.
 pub async fn node(context: &Context, need: Need) -> Result<Reached, Failure> {
-    let limit = context.timeout();
     let named = context.common.api_url.clone();
     let named = named.or_else(|| std::env::var(repo::API_VARIABLE).ok().filter(|url| !url.is_empty()));
     if let Some(url) = named {
-        return Ok(Reached { client: Client::connect(&url)?.with_timeout(limit), opened: None });
+        return Ok(Reached { client: dressed(Client::connect(&url)?, context), opened: None });
     }
     let folder = context.repo()?;
     if let Some(client) = daemon_on(&folder).await? {
-        return Ok(Reached { client: client.with_timeout(limit), opened: None });
+        return Ok(Reached { client: dressed(client, context), opened: None });
     }
     if need == Need::Daemon {
         return Err(Failure::new(format!(
@@ -64,7 +63,19 @@ pub async fn node(context: &Context, need: Need) -> Result<Reached, Failure> {
         )));
     }
     let opened = Node::builder().config(Config::new(folder)).offline().start().await?;
-    Ok(Reached { client: Client::in_process(opened.clone()).with_timeout(limit), opened: Some(opened) })
+    Ok(Reached { client: dressed(Client::in_process(opened.clone()), context), opened: Some(opened) })
+}
+
+/// The client with what every verb was told.
+fn dressed(client: Client, context: &Context) -> Client {
+    let mut client = client.with_timeout(context.timeout());
+    if context.common.offline {
+        client = client.offline();
+    }
+    match &context.common.cid_base {
+        Some(base) => client.with_cid_base(base),
+        None => client,
+    }
 }
 
 /// The daemon whose address stands in the repo; one left behind by a daemon that was killed counts as none.

@@ -208,6 +208,7 @@ impl CarImport {
 impl Content {
     /// Pins a root that was imported, when all below it is here; the network is not asked.
     pub async fn pin_local(&self, root: &Cid) -> Result<(), ContentError> {
+        let _kept = self.repo.pins().under_way(root);
         fetch_all(&self.source(*root).offline(), *root, None, &PinProgress::default()).await?;
         self.repo.blocks().sync().await?;
         self.repo.pins().add(root, PinKind::Recursive, None).await?;

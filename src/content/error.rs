@@ -76,6 +76,14 @@ pub enum ContentError {
         /// Where.
         path: String,
     },
+    /// A block that something keeps.
+    #[error("{why}")]
+    StillKept {
+        /// Which.
+        cid: Box<Cid>,
+        /// What keeps it.
+        why: String,
+    },
     /// There is no such pin.
     #[error("{cid} {hint}")]
     NotPinned {
@@ -141,7 +149,7 @@ impl HasKind for ContentError {
                 Kind::Invalid
             }
             ContentError::Unsafe { .. } => Kind::Denied,
-            ContentError::Exists { .. } => Kind::Conflict,
+            ContentError::Exists { .. } | ContentError::StillKept { .. } => Kind::Conflict,
             ContentError::Tar { .. } => Kind::Corrupt,
             ContentError::Import { source, .. } => source.kind(),
             ContentError::Internal { .. } => Kind::Bug,

@@ -9,6 +9,7 @@ mod blocks;
 mod car;
 #[cfg(test)]
 mod car_tests;
+mod dagnode;
 mod disk;
 mod entries;
 mod error;
@@ -20,6 +21,7 @@ mod pins_check;
 #[cfg(test)]
 mod pins_tests;
 mod read;
+mod refs;
 mod rules;
 mod source;
 pub mod tar;
@@ -37,6 +39,7 @@ use std::{
 
 pub use blocks::BlockFormat;
 pub use car::{CarImport, ExportOptions, ImportStats};
+pub use dagnode::{DagStat, DagStats, Resolved};
 pub use error::ContentError;
 pub use extract::{extract, extract_tar};
 pub use options::{
@@ -44,6 +47,7 @@ pub use options::{
     TreeEvent, Written,
 };
 pub use pins::PinProgress;
+pub use refs::{Reference, RefsOptions};
 pub use rules::Rules;
 pub use tree::TreeAdder;
 pub use walker::{Found, WalkOptions, Walker, root_of};

@@ -10,6 +10,7 @@ use futures::{
 
 use super::{
     Content, ContentError, EntryKind, LsEntry, Stat,
+    dagnode::resolve,
     source::{Sender, Source, driven, gone},
 };
 use crate::{
@@ -235,18 +236,8 @@ fn below(
     Ok(stream::iter(shard.numbered()).map(open).buffered(SHARD_LANES).try_flatten().boxed())
 }
 
-/// Follows a path's names through directories.
-pub(super) async fn resolve(source: &Source, path: &DagPath) -> Result<Cid, ContentError> {
-    let mut at = path.root;
-    for name in &path.segments {
-        let next = find(source, &at, name.as_bytes()).await?;
-        at = next.ok_or_else(|| DagError::NoEntry { cid: Box::new(at), name: name.clone() })?;
-    }
-    Ok(at)
-}
-
 /// The entry of this name; in a sharded directory only the shards on its way are read.
-async fn find(source: &Source, dir: &Cid, name: &[u8]) -> Result<Option<Cid>, ContentError> {
+pub(super) async fn find(source: &Source, dir: &Cid, name: &[u8]) -> Result<Option<Cid>, ContentError> {
     let bytes = source.get(dir).await?;
     let mut shard = match entries(dir, &bytes) {
         Ok(list) => return Ok(list.into_iter().find(|entry| entry.name == name).map(|entry| entry.cid)),

@@ -46,7 +46,7 @@ pub fn link_cids(bytes: &[u8]) -> Result<Vec<Cid>, DagError> {
                 let (major, len) = head(&mut rest)?;
                 let content = take(&mut rest, len)?;
                 let cid = match (major, content) {
-                    (2, [0, cid @ ..]) => Cid::try_from(cid).map_err(|e| DagError::malformed(CODEC, e.to_string()))?,
+                    (2, [0, cid @ ..]) => super::exact_cid(CODEC, cid)?,
                     _ => return Err(err("a link that is not a CID")),
                 };
                 cids.push(cid);

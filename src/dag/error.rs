@@ -14,6 +14,14 @@ pub enum DagError {
         /// What is wrong.
         reason: String,
     },
+    /// No codec of that number is known here.
+    #[error("codec 0x{code:x}{} is not read or written here; use dag-cbor, dag-json, dag-pb, cbor, json or raw", name.map_or(String::new(), |name| format!(" ({name})")))]
+    UnknownCodec {
+        /// Its multicodec number.
+        code: u64,
+        /// Its name.
+        name: Option<&'static str>,
+    },
     /// More than this node reads in one piece.
     #[error("{what}: {count} is over the limit of {limit}")]
     TooLarge {

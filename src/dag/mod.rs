@@ -8,6 +8,8 @@
 pub mod car;
 pub mod cbor;
 pub mod chunk;
+pub mod cids;
+pub mod codec;
 mod cutters;
 pub mod dir;
 pub mod edit;
@@ -30,7 +32,7 @@ pub use error::DagError;
 pub use params::{Chunking, ImportParams, Layout, MAX_CHUNK_BYTES, SizeEstimation};
 pub use path::DagPath;
 
-use crate::base::{Block, Cid, Codec};
+use crate::base::{Block, BlockError, Cid, Codec};
 
 /// A block that was built, with the links in it, so that nobody needs to decode it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,26 @@ pub fn links(cid: &Cid, data: &[u8]) -> Result<Vec<Cid>, DagError> {
     match Codec::from(cid.codec()) {
         Codec::DagPb => pb::link_cids(data),
         Codec::DagCbor => cbor::link_cids(data),
-        Codec::Raw | Codec::Other(_) => Ok(Vec::new()),
+        Codec::DagJson => codec::json_links(data),
+        Codec::Raw | Codec::Cbor | Codec::Json | Codec::Other(_) => Ok(Vec::new()),
     }
+}
+
+/// A block with its links, as it is to be stored. One whose bytes are not what its codec says becomes a raw block of the
+/// same bytes: it can be had, but nobody takes it for one that links nowhere.
+pub fn with_links(block: Block, links: Option<Vec<Cid>>) -> Result<OutBlock, BlockError> {
+    match links {
+        Some(links) => Ok(OutBlock { block, links }),
+        None => {
+            let raw = Cid::new_v1(Codec::Raw.code(), *block.cid().hash());
+            Ok(OutBlock { block: Block::verify(raw, block.into_data())?, links: Vec::new() })
+        }
+    }
+}
+
+/// A CID that takes all the bytes.
+fn exact_cid(codec: &'static str, bytes: &[u8]) -> Result<Cid, DagError> {
+    let mut rest = bytes;
+    let cid = Cid::read_bytes(&mut rest).map_err(|e| DagError::malformed(codec, format!("a link's CID: {e}")))?;
+    if rest.is_empty() { Ok(cid) } else { Err(DagError::malformed(codec, "bytes left over behind a link's CID")) }
 }

@@ -27,7 +27,7 @@ impl DagPath {
         if text.len() > MAX_PATH_BYTES {
             return Err(bad(format!("it is longer than {MAX_PATH_BYTES} bytes")));
         }
-        let bare = text.strip_prefix("ipfs://").or_else(|| text.strip_prefix("/ipfs/")).unwrap_or(text);
+        let bare = Self::bare(text);
         if bare.starts_with("/ipns/") {
             return Err(bad("names under /ipns are not supported yet".into()));
         }
@@ -45,6 +45,16 @@ impl DagPath {
             return Err(bad("'.', '..' and NUL are not names".into()));
         }
         Ok(DagPath { root, segments })
+    }
+
+    fn bare(text: &str) -> &str {
+        let known = ["ipfs://", "ipfs:", "/ipfs/"].iter().find_map(|prefix| text.strip_prefix(prefix));
+        known.unwrap_or(text)
+    }
+
+    /// The root as it is written in a path's text.
+    pub fn root_text(text: &str) -> &str {
+        Self::bare(text).split('/').find(|part| !part.is_empty()).unwrap_or_default()
     }
 }
 
@@ -83,6 +93,7 @@ mod tests {
             (format!("/ipfs/{CID}/"), vec![]),
             (format!("{CID}/a/b c"), vec!["a", "b c"]),
             (format!("ipfs://{CID}//a"), vec!["a"]),
+            (format!("ipfs:{CID}/a"), vec!["a"]),
         ] {
             let path = DagPath::parse(&text).unwrap();
             assert_eq!(

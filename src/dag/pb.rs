@@ -74,7 +74,8 @@ impl PbNode {
     pub fn decode_shared(bytes: &Bytes) -> Result<Self, DagError> {
         let mut node = PbNode::default();
         let data = walk(bytes, |link| {
-            node.links.push(PbLink { cid: link.cid, name: link.name.to_vec(), tsize: link.tsize });
+            let (name, tsize) = (link.name.unwrap_or_default().to_vec(), link.tsize.unwrap_or(0));
+            node.links.push(PbLink { cid: link.cid, name, tsize });
         })?;
         node.data = data.map(|data| bytes.slice_ref(data));
         Ok(node)
@@ -96,13 +97,15 @@ pub fn link_cids(bytes: &[u8]) -> Result<Vec<Cid>, DagError> {
     Ok(cids)
 }
 
-struct RawLink<'a> {
-    cid: Cid,
-    name: &'a [u8],
-    tsize: u64,
+/// A link as it stands in a node; what is absent is not the same as what is empty.
+pub(super) struct RawLink<'a> {
+    pub cid: Cid,
+    pub name: Option<&'a [u8]>,
+    pub tsize: Option<u64>,
 }
 
-fn walk<'a>(bytes: &'a [u8], mut each: impl FnMut(RawLink<'a>)) -> Result<Option<&'a [u8]>, DagError> {
+/// Goes through a node's links; gives its data.
+pub(super) fn walk<'a>(bytes: &'a [u8], mut each: impl FnMut(RawLink<'a>)) -> Result<Option<&'a [u8]>, DagError> {
     if bytes.len() > MAX_BLOCK_BYTES {
         let (count, limit) = (bytes.len() as u64, MAX_BLOCK_BYTES as u64);
         return Err(DagError::TooLarge { what: "bytes in a dag-pb node", count, limit });
@@ -139,7 +142,7 @@ fn link(bytes: &[u8]) -> Result<RawLink<'_>, DagError> {
     while let Some((field, value)) = reader.next()? {
         match (field, value) {
             (1, Value::Bytes(bytes)) if cid.is_none() && name.is_none() && tsize.is_none() => {
-                cid = Some(Cid::try_from(bytes).map_err(|e| reader.err(format!("a link's CID: {e}")))?);
+                cid = Some(super::exact_cid(CODEC, bytes)?);
             }
             (2, Value::Bytes(bytes)) if name.is_none() && tsize.is_none() => name = Some(bytes),
             (3, Value::Varint(number)) if tsize.is_none() => tsize = Some(number),
@@ -147,7 +150,7 @@ fn link(bytes: &[u8]) -> Result<RawLink<'_>, DagError> {
         }
     }
     let cid = cid.ok_or_else(|| reader.err("a link without a CID"))?;
-    Ok(RawLink { cid, name: name.unwrap_or_default(), tsize: tsize.unwrap_or(0) })
+    Ok(RawLink { cid, name, tsize })
 }
 
 #[cfg(test)]

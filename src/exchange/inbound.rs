@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     base::{Block, Cid, PeerId, time},
-    dag,
+    dag::{self, OutBlock},
     net::{Inbound, Stream},
     store::NewBlock,
 };
@@ -183,8 +183,8 @@ async fn take_wants(inner: &Arc<Inner>, peer: PeerId, version: Version, full: bo
 }
 
 struct Hashed {
-    /// `None` when the prefix asks for something that is not admitted.
-    block: Option<(Block, Vec<Cid>)>,
+    /// `None` when the prefix asks for something that is not admitted; its links are `None` when it is malformed.
+    block: Option<(Block, Option<Vec<Cid>>)>,
     bytes: usize,
 }
 
@@ -200,16 +200,15 @@ fn hash(blocks: Vec<RawBlock>) -> Vec<Hashed> {
     blocks.into_iter().map(hash).collect()
 }
 
-fn links(block: &Block) -> Vec<Cid> {
-    dag::links(block.cid(), block.data()).unwrap_or_else(|error| {
-        tracing::debug!(cid = %block.cid(), %error, "a block's links cannot be read; it is kept without");
-        Vec::new()
-    })
+fn links(block: &Block) -> Option<Vec<Cid>> {
+    dag::links(block.cid(), block.data())
+        .inspect_err(|error| tracing::debug!(cid = %block.cid(), %error, "a malformed block is kept as raw bytes"))
+        .ok()
 }
 
 /// Judges hashed blocks, stores the wanted ones and hands them out.
 async fn take_blocks(inner: &Arc<Inner>, peer: PeerId, hashed: Vec<Hashed>, at: Instant) {
-    let mut wanted: HashMap<Cid, NewBlock> = HashMap::new();
+    let mut wanted: HashMap<Cid, (Block, Option<Vec<Cid>>)> = HashMap::new();
     let mut storing: Vec<Cid> = Vec::new();
     inner.with_client(|client, now| {
         for Hashed { block, bytes } in hashed {
@@ -221,7 +220,7 @@ async fn take_blocks(inner: &Arc<Inner>, peer: PeerId, hashed: Vec<Hashed>, at: 
             match client.inspect(peer, block.cid(), bytes, now) {
                 Verdict::Wanted(cid) => {
                     storing.push(cid);
-                    wanted.insert(cid, NewBlock { block, links });
+                    wanted.insert(cid, (block, links));
                 }
                 Verdict::Late => {
                     inner.counters.duplicates.add(1, bytes as u64);
@@ -238,16 +237,20 @@ async fn take_blocks(inner: &Arc<Inner>, peer: PeerId, hashed: Vec<Hashed>, at: 
     let mut blocks = Vec::with_capacity(wanted.len());
     let mut data: Vec<(Cid, Bytes)> = Vec::with_capacity(wanted.len());
     for (cid, mut new) in wanted {
-        if cid != *new.block.cid() {
+        if cid != *new.0.cid() {
             // Wanted under another CID of the same bytes: what it links to depends on that one's codec.
-            let Ok(block) = Block::verify(cid, new.block.into_data()) else {
+            let Ok(block) = Block::verify(cid, new.0.into_data()) else {
                 inner.fetching().storing.remove(&cid);
                 continue;
             };
-            new = NewBlock { links: links(&block), block };
+            new = (block.clone(), links(&block));
         }
-        data.push((cid, new.block.data().clone()));
-        blocks.push(new);
+        let Ok(OutBlock { block, links }) = dag::with_links(new.0, new.1) else {
+            inner.fetching().storing.remove(&cid);
+            continue;
+        };
+        data.push((cid, block.data().clone()));
+        blocks.push(NewBlock { block, links });
     }
     if let Err(error) = inner.blocks.put(blocks).await {
         // The wants stay open and end at their callers' timeouts; the store says more in its own words.

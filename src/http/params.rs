@@ -12,7 +12,7 @@ use super::{HttpError, reply};
 use crate::{
     base::{Cid, cid},
     config::duration,
-    dag::DagPath,
+    dag::{DagPath, cids::CidText},
 };
 
 /// The query, and what else of a request's head matters.
@@ -61,6 +61,14 @@ impl Params {
     /// The first `arg` as a CID.
     pub fn cid(&self) -> Result<Cid, HttpError> {
         Ok(cid::parse(self.arg("cid")?)?)
+    }
+
+    /// How CIDs are to be written in the answer.
+    pub fn cid_text(&self) -> Result<CidText, HttpError> {
+        match self.text("cid-base").filter(|t| !t.is_empty()) {
+            None => Ok(CidText::default()),
+            Some(base) => Ok(CidText::named(base)?),
+        }
     }
 
     /// A flag.

@@ -27,6 +27,8 @@ pub enum Content {
     Tar,
     /// A content archive.
     Car,
+    /// A block.
+    Block,
     /// One JSON value a line.
     Lines,
 }
@@ -56,6 +58,7 @@ where
     let (kind, flag) = match content {
         Content::Bytes => ("text/plain", "x-stream-output"),
         Content::Tar => ("application/x-tar", "x-stream-output"),
+        Content::Block => ("application/vnd.ipld.raw", "x-stream-output"),
         Content::Car => ("application/vnd.ipld.car", "x-stream-output"),
         Content::Lines => ("application/json", "x-chunked-output"),
     };

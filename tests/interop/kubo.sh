@@ -51,6 +51,39 @@ cli_pins() {
 }
 cli_block() { local c; c=$(printf 'raw' | remote block put) && [ "$(remote block get "$c")" = raw ]; }
 cli_version() { remote version --all || remote version; }
+# same VERB…: Kubo's command line prints the same, and ends with the same code, on our daemon and on its own repo.
+same() {
+  local ours theirs o t
+  ours=$(remote "$@" 2>/dev/null | sha256sum; exit "${PIPESTATUS[0]}"); o=$?
+  theirs=$(kubo "$@" 2>/dev/null | sha256sum; exit "${PIPESTATUS[0]}"); t=$?
+  echo "$*: ours $ours ($o), Kubo's $theirs ($t)"; [ "$ours" = "$theirs" ] && [ "$o" = "$t" ]
+}
+both() { remote "$@" >/dev/null && kubo "$@" >/dev/null; } # both ARGS…: done on both
+cli_formats() {
+  local root list map dir
+  both add -r -Q --pin=false "$TREE" && dir=$(kubo add -n -r -Q "$TREE") || return 1
+  list=$(echo "[1, {\"/\": \"$dir\"}, 1.5, \"x\"]" | kubo dag put --store-codec dag-json)
+  [ "$(echo "[1, {\"/\": \"$dir\"}, 1.5, \"x\"]" | remote dag put --store-codec dag-json)" = "$list" ] || { echo "dag put gives another CID"; return 1; }
+  map=$(echo "{\"l\": {\"/\": \"$list\"}, \"b\": {\"/\": {\"bytes\": \"AQI\"}}}" | kubo dag put)
+  [ "$(echo "{\"l\": {\"/\": \"$list\"}, \"b\": {\"/\": {\"bytes\": \"AQI\"}}}" | remote dag put)" = "$map" ] || return 1
+  same dag get "$map" && same dag get "$dir" && same dag get "$map/l/3" && same dag get "$list" --output-codec dag-cbor \
+    && same dag get "$map/nowhere" && same dag resolve "$map/l/2" && same dag resolve "$map/l/1/deep" && same resolve "/ipfs/$map/l/1/deep/er" \
+    && same resolve --cid-base base36 "/ipfs/$dir/deep" && same dag stat --progress=false "$map" "$list" && same dag export "$map" \
+    && same dag export "$dir" && same refs "$dir" && same refs -r "$map" && same refs -r -u --edges "$map" \
+    && same refs --format '<linkname> <dst>' "$dir" && same refs -r --max-depth 2 "$map" && same block stat "$dir" && same block get "$map" \
+    && same block stat --cid-base base32 "$dir" && same block rm nonsense
+}
+cli_car() {
+  local root; root=$(kubo add -r -Q "$SCRATCH/folder") && kubo dag export "$root" >"$SCRATCH/folder.car" || return 1
+  remote dag import --stats "$SCRATCH/folder.car" && remote dag export "$root" | cmp - "$SCRATCH/folder.car" && remote pin ls --type recursive "$root"
+}
+cli_rm() {
+  local c; c=$(echo "to be removed" | remote block put) && remote block rm "$c" && ! remote block rm "$c" && remote block rm -f "$c" \
+    && c=$(echo "kept" | remote block put --pin) && ! remote block rm "$c"
+}
+check "ipfs --api … dag, refs, resolve, block print what they print on Kubo" cli_formats
+check "ipfs --api … dag import, and the export is Kubo's" cli_car
+check "ipfs --api … block rm" cli_rm
 check "ipfs --api … add" cli_add
 check "ipfs --api … add -r" cli_add_folder
 check "ipfs --api … cat" cli_cat

@@ -233,7 +233,8 @@ impl Client {
         Ok(Added { cid: outcome?, name, size: seen.bytes, files: seen.files })
     }
 
-    pub(super) async fn send_unbounded(&self, ask: Ask) -> Result<Reply, ClientError> {
+    pub(super) async fn send_unbounded(&self, mut ask: Ask) -> Result<Reply, ClientError> {
+        ask.query.extend(self.every.iter().cloned());
         self.transport.send(ask).await
     }
 

@@ -13,7 +13,7 @@ mod transport;
 mod upload;
 
 pub use content::{AddOptions, Added};
-pub use dag::ImportOptions;
+pub use dag::{BlockOptions, ImportOptions, PutOptions, RefsOptions};
 pub use error::ClientError;
 pub use files::{FilesAttributes, FilesStyle, FilesWrite};
 pub use pins::PinQuery;
@@ -37,6 +37,8 @@ const PROBE: Duration = Duration::from_secs(2);
 pub struct Client {
     transport: Transport,
     limit: Option<Duration>,
+    /// Stands in the query of every request.
+    every: Vec<(&'static str, String)>,
 }
 
 impl Client {
@@ -47,6 +49,18 @@ impl Client {
         self
     }
 
+    /// The same client whose node never asks the network.
+    pub fn offline(mut self) -> Self {
+        self.every.push(("offline", "true".into()));
+        self
+    }
+
+    /// The same client, answered with CIDs in this multibase where Kubo has it so.
+    pub fn with_cid_base(mut self, base: &str) -> Self {
+        self.every.push(("cid-base", base.to_owned()));
+        self
+    }
+
     /// The time limit.
     pub fn timeout(&self) -> Option<Duration> {
         self.limit
@@ -54,6 +68,7 @@ impl Client {
 
     async fn send(&self, mut ask: Ask) -> Result<Reply, ClientError> {
         ask.limit = self.limit;
+        ask.query.extend(self.every.iter().cloned());
         if let Some(limit) = self.limit {
             ask = ask.with("timeout", format!("{}ms", limit.as_millis()));
         }

@@ -291,12 +291,16 @@ impl super::Client {
     /// A client of the node at `url`: `http://HOST:PORT`, HOST:PORT or a multiaddress.
     pub fn connect(url: &str) -> Result<Self, ClientError> {
         let (host, port) = config::address::api(url)?;
-        Ok(super::Client { transport: Transport::Tcp { host, port, tasks: Tasks::new() }, limit: None })
+        Ok(super::Client {
+            transport: Transport::Tcp { host, port, tasks: Tasks::new() },
+            limit: None,
+            every: Vec::new(),
+        })
     }
 
     /// A client of a node in this process: the same routes, without a socket.
     pub fn in_process(node: crate::node::Node) -> Self {
-        super::Client { transport: Transport::Local(crate::http::router(node)), limit: None }
+        super::Client { transport: Transport::Local(crate::http::router(node)), limit: None, every: Vec::new() }
     }
 }
 

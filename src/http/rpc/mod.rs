@@ -5,12 +5,14 @@
 
 mod add;
 mod block;
+pub mod cid;
 mod dag;
 mod files;
 mod id;
 mod part;
 mod pin;
 mod read;
+mod refs;
 mod routing;
 mod swarm;
 
@@ -21,7 +23,9 @@ pub use part::go_mode;
 use super::{HttpError, error, params::Params};
 use crate::{base::MAX_BLOCK_BYTES, content::Content, node::Node};
 
-/// Room for what a form puts around a block.
+/// Blocks of the largest size that one `block/put` may bring; smaller ones may be more.
+const PUT_BLOCKS: usize = 16;
+/// Room for what a form puts around them.
 const FORM_BYTES: usize = 64 * 1024;
 
 /// The routes below `/api/v0`.
@@ -42,10 +46,13 @@ pub fn routes() -> Router<Node> {
         .route("/pin/update", post(pin::update))
         .route("/pin/verify", post(pin::verify))
         .route("/block/get", post(block::get))
-        .route("/block/put", post(block::put).layer(DefaultBodyLimit::max(MAX_BLOCK_BYTES + FORM_BYTES)))
+        .route("/block/put", post(block::put).layer(DefaultBodyLimit::max(PUT_BLOCKS * MAX_BLOCK_BYTES + FORM_BYTES)))
         .route("/block/stat", post(block::stat))
+        .route("/block/rm", post(block::remove))
         .route("/routing/findprovs", post(routing::find_providers))
+        .merge(cid::routes())
         .merge(dag::routes())
+        .merge(refs::routes())
         .layer(middleware::map_response(error::as_kubo))
 }
 

@@ -108,3 +108,52 @@ test('a malformed CID is an error', async () => {
   await assert.rejects(() => join(client.cat('not-a-cid')))
   await assert.rejects(() => client.pin.add('not-a-cid'))
 })
+
+test('dag/put, dag/get and dag/resolve', async () => {
+  const leaf = await client.dag.put({ name: 'leaf' }, { storeCodec: 'dag-json' })
+  assert.equal(leaf.code, 0x0129)
+  const root = await client.dag.put({ list: [1, { deep: leaf }], bytes: bytes('raw') }, { pin: true })
+  assert.equal(root.code, 0x71)
+  const { value } = await client.dag.get(root)
+  assert.deepEqual([value.list[0], Buffer.from(value.bytes).toString()], [1, 'raw'])
+  assert.ok(CID.asCID(value.list[1].deep).equals(leaf))
+  assert.equal((await client.dag.get(root, { path: '/list/1/deep/name' })).value, 'leaf')
+  const end = await client.dag.resolve(`/ipfs/${root}/list/1/deep/name`)
+  assert.ok(end.cid.equals(leaf))
+  assert.equal(end.remainderPath.replace(/^\//, ''), 'name')
+  assert.equal((await all(client.pin.ls({ paths: root })))[0].type, 'recursive')
+})
+
+test('dag/export and dag/import', async () => {
+  const entries = await all(client.addAll([{ path: 'car/a', content: bytes('a') }, { path: 'car/b', content: bytes('bb') }]))
+  const root = entries.find((e) => e.path === 'car').cid
+  const archive = await join(client.dag.export(root))
+  assert.equal(archive[0] > 0 && archive.subarray(2, 7).toString(), 'eroot')
+  const [imported] = await all(client.dag.import([[archive]]))
+  assert.ok(imported.root.cid.equals(root))
+  assert.equal(imported.root.pinErrorMsg, '')
+  await assert.rejects(() => all(client.dag.import([[archive.subarray(0, archive.length - 1)]])), /import failed/)
+})
+
+test('block/stat and block/rm', async () => {
+  const cid = await client.block.put(bytes('to be removed'))
+  assert.equal((await client.block.stat(cid)).size, 13)
+  const [removed] = await all(client.block.rm(cid))
+  assert.equal(removed.error, undefined)
+  const [again] = await all(client.block.rm(cid))
+  assert.match(again.error.message, /not found locally/)
+  const kept = await client.block.put(bytes('kept'), { pin: true })
+  assert.match((await all(client.block.rm(kept)))[0].error.message, /pinned/)
+})
+
+test('refs, refs/local and resolve', async () => {
+  const entries = await all(client.addAll([{ path: 'refs/a', content: bytes('a') }, { path: 'refs/b/c', content: bytes('cc') }]))
+  const of = (path) => entries.find((e) => e.path === path).cid.toString()
+  const direct = (await all(client.refs(of('refs')))).map((r) => r.ref)
+  assert.deepEqual(direct, [of('refs/a'), of('refs/b')])
+  const edges = (await all(client.refs(of('refs'), { recursive: true, edges: true }))).map((r) => r.ref)
+  assert.ok(edges.includes(`${of('refs/b')} -> ${of('refs/b/c')}`))
+  const here = (await all(client.refs.local())).map((r) => CID.parse(r.ref).multihash.digest.toString())
+  assert.ok(here.includes(CID.parse(of('refs/b/c')).multihash.digest.toString()))
+  assert.equal(await client.resolve(`/ipfs/${of('refs')}/b/c`), `/ipfs/${of('refs/b/c')}`)
+})
