@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn every_name_leads_to_its_function_and_back() {
         for (code, name) in hashes() {
-            let hash = Hash::parse(&name).unwrap();
+            let hash = Hash::named(&name).unwrap();
             assert_eq!(hash.code(), code, "{name}");
             hash.digest(b"").unwrap();
         }
