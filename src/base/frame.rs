@@ -25,17 +25,20 @@ pub enum FrameError {
     Io(#[from] std::io::Error),
 }
 
-/// Writes one frame and flushes.
-pub async fn write<W: AsyncWrite + Unpin, T: Serialize + ?Sized>(io: &mut W, value: &T) -> Result<(), FrameError> {
-    write_bytes(io, &cbor::to_vec(value)).await
+/// A frame as it travels: length and body in one piece, so that it leaves in one write and one packet.
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, FrameError> {
+    let body = cbor::to_vec(value);
+    let len =
+        u32::try_from(body.len()).map_err(|_| FrameError::TooLarge { bytes: body.len(), limit: u32::MAX as usize })?;
+    let mut frame = Vec::with_capacity(4 + body.len());
+    frame.extend_from_slice(&len.to_be_bytes());
+    frame.extend_from_slice(&body);
+    Ok(frame)
 }
 
-/// Writes one frame of bytes that are encoded already, and flushes.
-pub async fn write_bytes<W: AsyncWrite + Unpin>(io: &mut W, bytes: &[u8]) -> Result<(), FrameError> {
-    let len = u32::try_from(bytes.len())
-        .map_err(|_| FrameError::TooLarge { bytes: bytes.len(), limit: u32::MAX as usize })?;
-    io.write_all(&len.to_be_bytes()).await?;
-    io.write_all(bytes).await?;
+/// Writes one frame and flushes.
+pub async fn write<W: AsyncWrite + Unpin, T: Serialize + ?Sized>(io: &mut W, value: &T) -> Result<(), FrameError> {
+    io.write_all(&encode(value)?).await?;
     io.flush().await?;
     Ok(())
 }
@@ -74,9 +77,41 @@ pub async fn read_bytes<R: AsyncRead + Unpin>(io: &mut R, limit: usize) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
     use futures::{executor::block_on, io::Cursor};
 
     use super::*;
+
+    /// Keeps each write apart.
+    #[derive(Default)]
+    struct Writes(Vec<Vec<u8>>);
+
+    impl AsyncWrite for Writes {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.push(bytes.to_vec());
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_frame_leaves_in_one_write() {
+        let mut out = Writes::default();
+        block_on(write(&mut out, &("hi", 7u32))).unwrap();
+        assert_eq!(out.0, vec![b"\0\0\0\x05\x82bhi\x07".to_vec()]);
+    }
 
     #[test]
     fn frames_round_trip_and_limits_hold() {

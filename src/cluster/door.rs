@@ -203,7 +203,7 @@ async fn submit(ctx: &Arc<Ctx>, signed: SignedSpec) -> Result<Answer, ClusterErr
 }
 
 async fn propose(ctx: &Ctx, side: &MasterSide, requests: Vec<Request>) -> Result<Answer, ClusterError> {
-    match side.raft.propose(requests).await {
+    match side.propose(requests).await {
         Ok(replies) => Ok(Answer::Replies(replies)),
         Err(super::raft::ProposeError::NotLeader { .. }) => Ok(elsewhere(ctx)),
         Err(e) => Err(ClusterError::Refused { kind: e.kind(), message: e.to_string() }),

@@ -6,13 +6,13 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    base::{NodeId, Role},
+    base::{HasKind, NodeId, Role},
     cluster::{
         ctx::Ctx,
-        model::{Fence, MasterInfo, MemberState, ReceiptBody, SignedSpec, TaskId, TaskState},
+        model::{Fence, MasterInfo, MemberState, ReceiptBody, SignedSpec, TaskId, TaskSpec, TaskState},
         plan::{
             health::{Change, Health},
             lease::Leases,
@@ -20,6 +20,7 @@ use crate::{
         raft::{ProposeError, Raft},
         session::wire::Down,
         state::{Command, Event, Reply, Request},
+        view::Via,
     },
 };
 
@@ -37,8 +38,8 @@ const CONFIRMED_MS: u64 = 2_000;
 pub(super) enum Done {
     /// Leadership was confirmed, or not, as of this time.
     Confirmed(u64, bool),
-    /// Specs were proposed.
-    Submitted(TaskId, Result<Vec<Reply>, ProposeError>),
+    /// A spec was proposed.
+    Submitted(Submission, Result<Vec<Reply>, ProposeError>),
     /// Tasks were given away.
     Assigned(Vec<TaskId>, Result<Vec<Reply>, ProposeError>),
     /// Changes of health were logged.
@@ -50,6 +51,18 @@ pub(super) enum Done {
     /// Old records were forgotten.
     Forgotten,
 }
+
+/// A spec on its way into the log.
+pub(super) struct Submission {
+    pub task: TaskId,
+    /// Whether the same entry gives it to a worker.
+    pub placed: bool,
+    /// Who waits for the answer; none when it came by the topic.
+    pub answer: Option<Answer>,
+}
+
+/// The way back to who asked for a submission.
+pub(super) type Answer = oneshot::Sender<Result<Reply, ProposeError>>;
 
 /// A worker's session.
 pub(super) struct Session {
@@ -72,6 +85,8 @@ pub(super) struct Lead {
     pub placing: Placing,
     /// When the tasks that have not ended must have: (milliseconds since 1970, task).
     pub ends: BTreeSet<(u64, TaskId)>,
+    /// By which way the tasks that this leader has put into the log came to it, until they end.
+    pub ways: HashMap<TaskId, Via>,
     pub draining: BTreeSet<NodeId>,
     pub heard_masters: HashMap<NodeId, MasterInfo>,
     pub confirmed_ms: Option<u64>,
@@ -97,6 +112,7 @@ impl Lead {
             leases: Leases::default(),
             placing: Placing::default(),
             ends: BTreeSet::new(),
+            ways: HashMap::new(),
             draining: BTreeSet::new(),
             heard_masters: HashMap::new(),
             confirmed_ms: None,
@@ -152,6 +168,7 @@ impl Lead {
     pub fn reload(&mut self) {
         let now = boot_ms();
         let state = self.raft.state().clone();
+        self.ways.clear();
         match state.members() {
             Ok(members) => members.into_iter().for_each(|m| self.watch(m.node, m.state)),
             Err(e) => tracing::error!("the members cannot be read: {e}"),
@@ -198,14 +215,7 @@ impl Lead {
                     self.acknowledge_waiting();
                 }
             }
-            Done::Submitted(task, Ok(replies)) => match replies.first() {
-                Some(Reply::Task { id, index, .. }) => {
-                    self.receipt(ReceiptBody::Accepted { task: *id, log_index: *index });
-                }
-                Some(Reply::Refused { message, .. }) => tracing::info!(%task, "a spec is refused: {message}"),
-                _ => {}
-            },
-            Done::Submitted(task, Err(e)) => tracing::debug!(%task, "a spec was not proposed: {e}"),
+            Done::Submitted(submission, replies) => self.submitted(submission, replies),
             Done::Assigned(tasks, replies) => self.assigned(tasks, replies),
             Done::Health(changes, logged) => {
                 self.logging_health = false;
@@ -230,27 +240,45 @@ impl Lead {
         }
     }
 
-    /// A verified spec: one that is in the log already is answered with its receipts, any other is proposed.
+    /// A verified spec by the topic: one that is in the log already is answered with its receipts, any other is proposed.
     pub fn spec(&mut self, task: TaskId, signed: SignedSpec) {
         match self.raft.state().task(&task) {
             Ok(Some(record)) => {
                 self.receipt(ReceiptBody::accepted(&record));
                 if record.state.is_final() {
                     self.receipt(ReceiptBody::of(&record));
+                } else {
+                    self.ways.insert(task, Via::Gossip);
                 }
             }
             Ok(None) if self.work.len() < MAX_WORK => {
-                let proposal = self.propose(vec![Command::Submit { task, spec: signed.spec }]);
-                self.start(async move { Done::Submitted(task, proposal.await) });
+                self.ways.insert(task, Via::Gossip);
+                self.submit(task, signed.spec, None);
             }
             Ok(None) => tracing::debug!(%task, "too much is under way; a spec is shed"),
             Err(e) => tracing::error!("a task cannot be read: {e}"),
         }
     }
 
+    /// A verified spec whose submitter asks for it: one that is in the log already is answered at once.
+    fn asked(&mut self, task: TaskId, spec: TaskSpec, answer: Answer) {
+        let reply = match self.raft.state().task(&task) {
+            Ok(None) if self.work.len() < MAX_WORK => {
+                self.ways.entry(task).or_insert(Via::Direct);
+                return self.submit(task, spec, Some(answer));
+            }
+            Ok(None) => Err(ProposeError::Busy),
+            Ok(Some(record)) => Ok(Reply::Task { id: task, index: record.accepted_index, duplicate: true }),
+            Err(e) => Ok(Reply::refused(e.kind(), e.to_string())),
+        };
+        // Who has gone asks again.
+        let _ = answer.send(reply);
+    }
+
     pub fn msg(&mut self, msg: Msg) {
         match msg {
             Msg::Spec { task, signed } => self.spec(task, *signed),
+            Msg::Submit { task, spec, answer } => self.asked(task, *spec, answer),
             Msg::Session(session) => self.session(*session),
             Msg::Gone { node, id } => {
                 if self.sessions.get(&node).is_some_and(|s| s.id == id) {
@@ -358,7 +386,10 @@ impl Lead {
                 match self.raft.state().task(&id) {
                     Ok(Some(record)) => {
                         self.ends.remove(&(record.spec.not_after_ms, id));
-                        self.receipt(ReceiptBody::of(&record));
+                        // Who asked a master is answered where it asks.
+                        if self.ways.remove(&id) != Some(Via::Direct) {
+                            self.receipt(ReceiptBody::of(&record));
+                        }
                     }
                     Ok(None) => {}
                     Err(e) => tracing::error!("a task cannot be read: {e}"),

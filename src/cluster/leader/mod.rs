@@ -11,15 +11,16 @@ mod receipts;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
+use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot, watch};
 
 use crate::base::{NodeId, PeerId, time};
 
 use super::{
     ctx::{Ctx, MasterSide},
-    model::{Fence, MasterInfo, SignedSpec, TaskId},
-    raft::RaftStatus,
+    model::{Fence, MasterInfo, SignedSpec, TaskId, TaskSpec},
+    raft::{ProposeError, RaftStatus},
     session::wire::Down,
+    state::Reply,
     tasks::book::Unaccepted,
 };
 
@@ -91,6 +92,16 @@ pub enum Msg {
         /// The spec.
         signed: Box<SignedSpec>,
     },
+    /// Somebody asks for a verified spec to be put into the log, and waits for the answer. A leader's task that does not
+    /// lead drops it.
+    Submit {
+        /// The task's id.
+        task: TaskId,
+        /// The spec.
+        spec: Box<TaskSpec>,
+        /// What applying it answered.
+        answer: oneshot::Sender<Result<Reply, ProposeError>>,
+    },
 }
 
 /// Milliseconds since boot.
@@ -111,7 +122,7 @@ pub async fn run(ctx: Arc<Ctx>, mut desk: mpsc::Receiver<Msg>) {
                 msg = desk.recv() => match msg {
                     // The author gets no receipt from here, but if the leader dies this master may follow it.
                     Some(Msg::Spec { task, signed }) => unaccepted.remember(task, *signed, boot_ms()),
-                    // Sessions are let go: their workers find the leader.
+                    // Sessions are let go: their workers find the leader; so do those who ask.
                     Some(_) => {}
                     None => return,
                 },

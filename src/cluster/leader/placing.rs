@@ -8,7 +8,7 @@ use std::{
 use crate::{
     base::{Cid, NodeId, Role, time},
     cluster::{
-        model::{MemberState, TaskId, TaskRecord, TaskState},
+        model::{MemberState, ReceiptBody, TaskId, TaskRecord, TaskSpec, TaskState},
         plan::{
             health::Standing,
             scheduler::{Choice, Want, WorkerView, choose},
@@ -21,7 +21,7 @@ use crate::{
 
 use super::{
     boot_ms,
-    lead::{Done, Lead},
+    lead::{Answer, Done, Lead, Session, Submission},
 };
 
 /// Workers have this long to say whether they hold an input, in milliseconds.
@@ -176,29 +176,83 @@ impl Lead {
         })
     }
 
+    /// How many attempts each worker has or is about to get.
+    fn loads(&self) -> BTreeMap<NodeId, u32> {
+        let mut loads: BTreeMap<NodeId, u32> =
+            self.sessions.keys().map(|node| (*node, self.leases.load(*node))).collect();
+        for node in self.placing.under_way.values() {
+            *loads.entry(*node).or_default() += 1;
+        }
+        loads
+    }
+
+    /// The workers that may get new tasks.
+    fn open(&self, now: u64) -> BTreeSet<NodeId> {
+        let alive = |node: &&NodeId| self.health.standing(**node, now) == Standing::Alive;
+        self.sessions.keys().filter(alive).filter(|node| !self.draining.contains(node)).copied().collect()
+    }
+
+    /// Puts a spec into the log. A task that needs no input is given to a worker by the same entry when one has room, so
+    /// that it waits for the disks once, not twice.
+    pub(super) fn submit(&mut self, task: TaskId, spec: TaskSpec, answer: Option<Answer>) {
+        let node = self.place_at_once(&task, &spec);
+        let mut commands = vec![Command::Submit { task, spec }];
+        if let Some(node) = node {
+            self.placing.under_way.insert(task, node);
+            commands.push(Command::Assign { task, node, attempt: 1 });
+        }
+        let submission = Submission { task, placed: node.is_some(), answer };
+        let proposal = self.propose(commands);
+        self.start(async move { Done::Submitted(submission, proposal.await) });
+    }
+
+    /// Who can run a new task now, when nothing waits before it and it does not matter who holds what.
+    fn place_at_once(&self, task: &TaskId, spec: &TaskSpec) -> Option<NodeId> {
+        let known = self.placing.under_way.contains_key(task) || self.placing.keys.contains_key(task);
+        if !self.ready || known || spec.input.is_some() || !self.placing.queue.is_empty() {
+            return None;
+        }
+        let want = Want { kind: &spec.kind, holders: &BTreeSet::new(), avoid: None, waited_ms: 0 };
+        match choose(&want, &views(&self.sessions, &self.loads(), &self.open(boot_ms()))) {
+            Choice::Assign(node) => Some(node),
+            Choice::Wait => None,
+        }
+    }
+
+    /// A spec was decided on: who asked is answered, who published it gets a receipt. If its assignment failed it waits
+    /// like any other.
+    pub(super) fn submitted(&mut self, submission: Submission, replies: Result<Vec<Reply>, ProposeError>) {
+        let Submission { task, placed, answer } = submission;
+        let mut replies = replies.map(Vec::into_iter);
+        let reply = match &mut replies {
+            Ok(replies) => replies.next().ok_or(ProposeError::Timeout),
+            Err(e) => Err(e.clone()),
+        };
+        if !matches!(reply, Ok(Reply::Task { .. })) {
+            self.ways.remove(&task);
+        }
+        if placed {
+            self.assigned(vec![task], replies.map(Iterator::collect));
+        }
+        match (answer, reply) {
+            // Who has gone will ask again.
+            (Some(answer), reply) => drop(answer.send(reply)),
+            (None, Ok(Reply::Task { id, index, .. })) => {
+                self.receipt(ReceiptBody::Accepted { task: id, log_index: index });
+            }
+            (None, Ok(Reply::Refused { message, .. })) => tracing::info!(%task, "a spec is refused: {message}"),
+            (None, Ok(_)) => {}
+            (None, Err(e)) => tracing::debug!(%task, "a spec was not proposed: {e}"),
+        }
+    }
+
     /// Asks and chooses for all that wait; what is chosen goes into the log.
     pub fn place(&mut self) {
         if !self.ready || self.placing.queue.is_empty() || self.sessions.is_empty() {
             return;
         }
         let (now, unix) = (boot_ms(), time::unix_ms());
-        let mut load: BTreeMap<NodeId, u32> =
-            self.sessions.keys().map(|node| (*node, self.leases.load(*node))).collect();
-        for node in self.placing.under_way.values() {
-            *load.entry(*node).or_default() += 1;
-        }
-        let open = |node: &NodeId| self.health.standing(*node, now) == Standing::Alive && !self.draining.contains(node);
-        let mut workers: Vec<WorkerView<'_>> = self
-            .sessions
-            .iter()
-            .map(|(node, s)| WorkerView {
-                node: *node,
-                kinds: &s.kinds,
-                capacity: s.capacity,
-                load: load.get(node).copied().unwrap_or_default(),
-                open: open(node),
-            })
-            .collect();
+        let mut workers = views(&self.sessions, &self.loads(), &self.open(now));
         let gathering = self.workers_are_missing(now);
         let mut ask: Vec<(NodeId, u64, Cid)> = Vec::new();
         let mut chosen: Vec<(TaskId, NodeId, u32)> = Vec::new();
@@ -285,6 +339,22 @@ impl Lead {
             }
         }
     }
+}
+
+/// The workers as the scheduler sees them.
+fn views<'a>(
+    sessions: &'a BTreeMap<NodeId, Session>,
+    loads: &BTreeMap<NodeId, u32>,
+    open: &BTreeSet<NodeId>,
+) -> Vec<WorkerView<'a>> {
+    let view = |(node, session): (&NodeId, &'a Session)| WorkerView {
+        node: *node,
+        kinds: &session.kinds,
+        capacity: session.capacity,
+        load: loads.get(node).copied().unwrap_or_default(),
+        open: open.contains(node),
+    };
+    sessions.iter().map(view).collect()
 }
 
 /// How long the queue may go without a look into the state.

@@ -27,6 +27,7 @@ struct Lease {
 #[derive(Clone, Debug, Default)]
 pub struct Leases {
     leases: BTreeMap<TaskId, Lease>,
+    loads: BTreeMap<NodeId, u32>,
 }
 
 /// What a worker's list of running attempts means for the leader.
@@ -42,10 +43,12 @@ impl Leases {
     /// A lease for a new attempt, or for one found in the log by a new leader. A later fence replaces an earlier one.
     pub fn grant(&mut self, task: TaskId, fence: Fence, node: NodeId, now_ms: u64) {
         let lease = Lease { fence, node, ends_ms: now_ms.saturating_add(LEASE_MS), told_ms: now_ms };
-        let entry = self.leases.entry(task).or_insert(lease);
-        if fence >= entry.fence {
-            *entry = lease;
+        if self.leases.get(&task).is_some_and(|known| known.fence > fence) {
+            return;
         }
+        self.end(&task);
+        self.leases.insert(task, lease);
+        *self.loads.entry(node).or_default() += 1;
     }
 
     /// A beat of `node` that lists what it runs: renews those leases. An attempt told less than `grace_ms` ago may not
@@ -81,7 +84,13 @@ impl Leases {
 
     /// The attempt ended.
     pub fn end(&mut self, task: &TaskId) {
-        self.leases.remove(task);
+        let Some(lease) = self.leases.remove(task) else { return };
+        if let Some(load) = self.loads.get_mut(&lease.node) {
+            *load -= 1;
+            if *load == 0 {
+                self.loads.remove(&lease.node);
+            }
+        }
     }
 
     /// Attempts whose lease is over. They stay until [`Leases::end`] or a new [`Leases::grant`].
@@ -91,7 +100,7 @@ impl Leases {
 
     /// How many attempts `node` has.
     pub fn load(&self, node: NodeId) -> u32 {
-        self.leases.values().filter(|l| l.node == node).count() as u32
+        self.loads.get(&node).copied().unwrap_or_default()
     }
 
     /// The attempt that is current for a task.
@@ -195,6 +204,11 @@ mod tests {
         let late = leases.reconcile(A, &[(T, fence(5))], 3_000, true, 12_000);
         assert_eq!(late.cancel, vec![(T, fence(5))]);
         assert_eq!((leases.load(A), leases.load(B)), (0, 1));
+        leases.grant(TaskId([2; 32]), fence(10), B, 11_600);
+        assert_eq!(leases.load(B), 2);
+        leases.end(&TaskId([2; 32]));
+        leases.end(&TaskId([2; 32]));
+        assert_eq!(leases.load(B), 1);
         assert_eq!(leases.expired(21_000), vec![(T, fence(9))]);
         let impostor = leases.reconcile(A, &[(T, fence(9))], 3_000, true, 20_000);
         assert_eq!(impostor.cancel, vec![(T, fence(9))]);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::{
-    AsyncReadExt, AsyncWriteExt, FutureExt, Stream, StreamExt,
+    AsyncReadExt, FutureExt, Stream, StreamExt,
     future::BoxFuture,
     io::{ReadHalf, WriteHalf},
 };
@@ -29,7 +29,7 @@ use tokio::time::timeout;
 
 use crate::{
     base::{
-        NodeId, cbor,
+        NodeId,
         frame::{self, FrameError},
     },
     cluster::model::MasterInfo,
@@ -80,7 +80,7 @@ fn spare(conn: &mut Spare) -> &mut Option<Conn> {
 
 struct Conn {
     reader: Half<ReadHalf<BoxDuplex>, Result<Answer, String>>,
-    writer: Half<WriteHalf<BoxDuplex>, io::Result<()>>,
+    writer: Half<WriteHalf<BoxDuplex>, Result<(), FrameError>>,
     /// Answers still to come to requests whose sender did not wait for them: a heartbeat has little time.
     owed: usize,
 }
@@ -113,20 +113,6 @@ fn broken(e: impl ToString) -> RPCError<TypeConfig> {
     RPCError::Network(NetworkError::from_string(e))
 }
 
-/// Length and body in one write, so that a frame costs one packet.
-pub(crate) fn framed<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    let body = cbor::to_vec(value);
-    let mut out = Vec::with_capacity(4 + body.len());
-    out.extend_from_slice(&(body.len() as u32).to_be_bytes());
-    out.extend_from_slice(&body);
-    out
-}
-
-async fn write_all(writer: &mut WriteHalf<BoxDuplex>, bytes: &[u8]) -> io::Result<()> {
-    writer.write_all(bytes).await?;
-    writer.flush().await
-}
-
 async fn read_answer(reader: &mut ReadHalf<BoxDuplex>) -> Result<Answer, FrameError> {
     let ended = || FrameError::Io(io::ErrorKind::UnexpectedEof.into());
     frame::read(reader, MAX_FRAME_BYTES).await?.ok_or_else(ended)
@@ -139,7 +125,7 @@ impl Line {
         let (reader, mut writer) = stream.split();
         let certificate = self.dialer.authorise.certificate();
         let hello = Hello { from: self.dialer.node, to: self.target, certificate };
-        write_all(&mut writer, &framed(&hello)).await.map_err(unreachable)?;
+        frame::write(&mut writer, &hello).await.map_err(unreachable)?;
         Ok((reader, writer))
     }
 
@@ -149,7 +135,7 @@ impl Line {
                 Some(halves) => halves,
                 None => self.dial(Lane::Raft).await?,
             };
-            write_all(&mut writer, &framed(&ask)).await.map_err(broken)?;
+            frame::write(&mut writer, &ask).await.map_err(broken)?;
             match read_answer(&mut reader).await.map_err(broken)? {
                 Answer::Refused(why) => Err(unreachable(why)),
                 answer => {
@@ -268,7 +254,7 @@ impl Line {
         let (mut reader, mut writer) = self.dial(Lane::Snapshot).await?;
         let SnapshotFile { file, bytes, .. } = snapshot.snapshot;
         let head = SnapshotHead { vote, meta: snapshot.meta, bytes };
-        write_all(&mut writer, &framed(&head)).await.map_err(broken)?;
+        frame::write(&mut writer, &head).await.map_err(broken)?;
         let mut at = 0;
         while at < bytes {
             let file = file.clone();
@@ -280,7 +266,7 @@ impl Line {
             let data = tokio::task::spawn_blocking(read).await.map_err(broken)?.map_err(broken)?;
             at += data.len() as u64;
             let chunk = Chunk { crc: crc32fast::hash(&data), data };
-            write_all(&mut writer, &framed(&chunk)).await.map_err(broken)?;
+            frame::write(&mut writer, &chunk).await.map_err(broken)?;
         }
         match read_answer(&mut reader).await.map_err(broken)? {
             Answer::Installed(vote) => Ok(vote),
@@ -295,7 +281,7 @@ impl Line {
 struct Appends<'s, S> {
     back: &'s mut Option<Conn>,
     input: Option<S>,
-    writer: Option<Half<WriteHalf<BoxDuplex>, io::Result<()>>>,
+    writer: Option<Half<WriteHalf<BoxDuplex>, Result<(), FrameError>>>,
     reader: Option<Half<ReadHalf<BoxDuplex>, Result<Answer, String>>>,
     /// Answers to pass over before the first one that is waited for.
     owed: usize,
@@ -352,8 +338,8 @@ where
                     commit: request.leader_commit,
                     entries,
                 });
-                let result = timeout(patience, write_all(&mut writer, &framed(&ask))).await;
-                (result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())), writer)
+                let result = timeout(patience, frame::write(&mut writer, &ask)).await;
+                (result.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())), writer)
             })));
         }
     }

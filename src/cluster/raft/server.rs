@@ -14,7 +14,6 @@ use crate::{
 use super::{
     link::{BoxDuplex, InboundLink, Lane, Link},
     machine::Machine,
-    network::framed,
     options::Authorise,
     snapshot::SnapshotFile,
     types::{TypeConfig, decode_entry},
@@ -75,7 +74,7 @@ impl Server {
         let Some(hello) = hello else { return Ok(()) };
         if let Err(why) = self.check(peer, &hello) {
             tracing::warn!(%peer, why, "refused a raft stream");
-            answer(&mut writer, &Answer::Refused(why)).await.map_err(text)?;
+            answer(&mut writer, &Answer::Refused(why)).await?;
             // Read what was on its way, so that the refusal is not lost to a reset.
             let _ = timeout(STEP, frame::read_bytes(&mut reader, MAX_FRAME_BYTES)).await;
             return writer.close().await.map_err(text);
@@ -87,7 +86,7 @@ impl Server {
                     Ok(answer) => answer,
                     Err(why) => Answer::Refused(why),
                 };
-                answer(&mut writer, &reply).await.map_err(text)?;
+                answer(&mut writer, &reply).await?;
                 writer.close().await.map_err(text)
             }
         }
@@ -116,7 +115,7 @@ impl Server {
                     Answer::Transfer(self.raft.handle_transfer_leader(request).await.map_err(text)?)
                 }
             };
-            answer(&mut writer, &reply).await.map_err(text)?;
+            answer(&mut writer, &reply).await?;
         }
     }
 
@@ -135,7 +134,7 @@ impl Server {
         while let Some(result) = results.next().await {
             let result = result.map_err(text)?;
             let over = result.is_err();
-            answer(&mut writer, &Answer::Append(result)).await.map_err(text)?;
+            answer(&mut writer, &Answer::Append(result)).await?;
             if over {
                 return writer.close().await.map_err(text);
             }
@@ -195,9 +194,8 @@ async fn step<T: serde::de::DeserializeOwned>(reader: &mut ReadHalf<BoxDuplex>, 
     frame.ok_or_else(|| "the stream ended early".into())
 }
 
-async fn answer(writer: &mut WriteHalf<BoxDuplex>, answer: &Answer) -> io::Result<()> {
-    writer.write_all(&framed(answer)).await?;
-    writer.flush().await
+async fn answer(writer: &mut WriteHalf<BoxDuplex>, answer: &Answer) -> Result<(), String> {
+    frame::write(writer, answer).await.map_err(text)
 }
 
 fn request(append: Append) -> Result<AppendEntriesRequest<TypeConfig>, String> {

@@ -73,7 +73,7 @@ async fn idle(runner: &mut Runner, ends: &mut mpsc::Receiver<Ended>, wait: Durat
     loop {
         tokio::select! {
             () = &mut pause => return Ok(()),
-            _ = check.tick() => { runner.stop_if_unacknowledged(); }
+            _ = check.tick() => runner.look()?,
             Some(ended) = ends.recv() => { runner.ended(ended)?; }
         }
     }
@@ -109,7 +109,7 @@ async fn open(
             opened = &mut opening => {
                 return opened.map_err(|_| ClusterError::Timeout { what: format!("a session with {peer}"), limit: OPEN_LIMIT })?;
             }
-            _ = check.tick() => { runner.stop_if_unacknowledged(); }
+            _ = check.tick() => runner.look()?,
             Some(ended) = ends.recv() => { runner.ended(ended)?; }
         }
     }
@@ -180,7 +180,7 @@ async fn serve(
         tokio::select! {
             biased;
             _ = check.tick() => {
-                runner.stop_if_unacknowledged();
+                runner.look()?;
                 if boot_ms().saturating_sub(heard) > SILENCE_MS {
                     tracing::info!("the master is silent; another one is asked");
                     return Ok(());

@@ -100,10 +100,12 @@ impl Runner {
         }
     }
 
-    /// Stops everything when the leases cannot be trusted any more; how many were stopped now.
-    pub fn stop_if_unacknowledged(&mut self) -> usize {
+    /// What the clock asks for, a few times a second: outcomes that wait are written down, and everything stops when the
+    /// leases cannot be trusted any more.
+    pub fn look(&mut self) -> Result<(), ClusterError> {
+        self.outbox.keep_overdue()?;
         if self.running.is_empty() || !self.guard.must_stop(boot_ms()) {
-            return 0;
+            return Ok(());
         }
         let mut stopped = 0;
         for running in self.running.values().filter(|r| !r.cancel.is_cancelled()) {
@@ -113,7 +115,7 @@ impl Runner {
         if stopped > 0 {
             tracing::warn!(stopped, "no master has acknowledged this worker for too long; its attempts are stopped");
         }
-        stopped
+        Ok(())
     }
 
     /// An attempt ended: its outcome goes into the outbox. Gives what to tell the leader.

@@ -1,6 +1,7 @@
 //! Whole members on loopback: founding, joining, refusals, tasks by gossip, leases, the death of a leader.
 
 mod deaths;
+mod direct;
 mod gossip;
 
 use std::{

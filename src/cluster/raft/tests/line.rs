@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures::{AsyncReadExt, AsyncWriteExt, StreamExt, future::BoxFuture};
+use futures::{AsyncReadExt, StreamExt, future::BoxFuture};
 use openraft::{
     errors::RPCError,
     network::{RPCOption, RaftNetworkFactory, RaftNetworkV2},
@@ -16,7 +16,7 @@ use crate::{
     base::frame,
     cluster::raft::{
         link::{BoxDuplex, InboundLink, Lane, Link},
-        network::{Dialer, framed},
+        network::Dialer,
         types::{MasterNode, TypeConfig, VoteOf},
         wire::{Answer, Ask, Hello, MAX_FRAME_BYTES, PIPELINE},
     },
@@ -81,7 +81,7 @@ async fn a_late_answer_to_a_heartbeat_keeps_the_stream() {
         let mut asked = 0;
         while let Ok(Some(Ask::Append(_))) = frame::read(&mut reader, MAX_FRAME_BYTES).await {
             asked += 1;
-            writer.write_all(&framed(&Answer::Append(Ok(None)))).await.unwrap();
+            frame::write(&mut writer, &Answer::Append(Ok(None))).await.unwrap();
             if asked == 5 {
                 break;
             }

@@ -219,6 +219,42 @@ fn a_completion_and_its_pin_are_one_step_and_a_late_one_is_stale() {
 }
 
 #[test]
+fn a_task_may_be_accepted_and_given_away_by_one_entry_and_is_given_away_once() {
+    let mut world = World::founded();
+    let (w1, w2) = (world.worker(1 + 10), world.worker(2 + 10));
+    let both = |n: u8, node| {
+        let spec = spec(n, START_MS + 3_600_000);
+        let task = spec.id();
+        (task, vec![Command::Submit { task, spec }, Command::Assign { task, node, attempt: 1 }])
+    };
+    let once = |commands: Vec<Command>| commands.into_iter().map(Request::once).collect::<Vec<_>>();
+    let (task, commands) = both(1, w1);
+    let done = world.entry(once(commands));
+    let fence = Fence { epoch: FIRST_EPOCH, index: world.index };
+    let accepted = Reply::Task { id: task, index: world.index, duplicate: false };
+    assert_eq!(done.replies, vec![accepted, Reply::Assigned { task, fence }]);
+    assert_eq!(done.events, vec![Event::TaskSubmitted { id: task }, Event::TaskAssigned { id: task, node: w1, fence }]);
+    // The same spec by other routes, in its own entry and twice in one: it stays where it is.
+    let (_, again) = both(1, w2);
+    let done = world.entry(once([again.clone(), again].concat()));
+    assert!(matches!(done.replies[0], Reply::Task { index, duplicate: true, .. } if index == fence.index));
+    assert_eq!((kind(&done.replies[1]), kind(&done.replies[3])), (Some(Kind::Conflict), Some(Kind::Conflict)));
+    assert!(done.events.is_empty());
+    // A worker that takes nothing any more: the task is accepted and waits; a spec that is refused is given to nobody.
+    world.one(Command::Drain { node: w2 });
+    let (task, commands) = both(2, w2);
+    let done = world.entry(once(commands));
+    assert_eq!((kind(&done.replies[0]), kind(&done.replies[1])), (None, Some(Kind::Conflict)));
+    assert_eq!(world.state.task(&task).unwrap().unwrap().state, TaskState::Pending);
+    assert_eq!(world.assign(task, w1, 1).index, world.index);
+    world.time_ms += 4_000_000;
+    let (late, commands) = both(3, w1);
+    let done = world.entry(once(commands));
+    assert_eq!((kind(&done.replies[0]), kind(&done.replies[1])), (Some(Kind::Timeout), Some(Kind::NotFound)));
+    assert_eq!(world.state.task(&late).unwrap(), None);
+}
+
+#[test]
 fn failures_are_retried_elsewhere_until_they_are_not() {
     let mut world = World::founded();
     let a = world.worker(2);
