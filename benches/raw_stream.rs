@@ -1,7 +1,7 @@
 //! How fast bytes move between two nodes over one raw stream of `net`: the ceiling for any fetch on this machine.
 //!
-//! `raw_stream serve` prints its address and sends what it is asked for; `raw_stream pull ADDRESS BYTES` takes that many bytes in
-//! pieces of 256 KiB and prints bytes per second. Two processes, as two nodes are. Driven by `benches/fetch.sh`.
+//! `raw_stream serve` prints its addresses, TCP first, and sends what it is asked for; `raw_stream pull ADDRESS BYTES` takes that
+//! many bytes in pieces of 256 KiB and prints bytes per second. Two processes, as two nodes are. Driven by `benches/fetch.sh`.
 #![allow(clippy::disallowed_methods)]
 
 use std::{error::Error, sync::Arc, time::Instant};
@@ -21,19 +21,26 @@ const PIECE_BYTES: usize = 256 * 1024;
 async fn main() -> Result<(), Fail> {
     let arguments: Vec<String> = std::env::args().collect();
     let tasks = Tasks::new();
-    let options = NetOptions::new(Keypair::generate_ed25519());
+    let mut options = NetOptions::new(Keypair::generate_ed25519());
+    options.listen.push("/ip4/127.0.0.1/udp/0/quic-v1".parse()?);
     let net = Net::start(options, Arc::new(MemoryDhtStore::default()), &tasks).await?;
     match arguments.get(1).map(String::as_str) {
         Some("serve") => serve(net).await,
-        Some("pull") if arguments.len() == 4 => pull(net, arguments[2].parse()?, arguments[3].parse()?).await,
+        Some("pull") if arguments.len() == 4 => {
+            // As the services of a node do: the main thread is no worker of the runtime, so every wake-up of it costs more.
+            tokio::spawn(pull(net, arguments[2].parse()?, arguments[3].parse()?)).await?
+        }
         _ => Err("usage: raw_stream serve | raw_stream pull ADDRESS BYTES".into()),
     }
 }
 
 async fn serve(net: Net) -> Result<(), Fail> {
     let mut asked = net.streams().accept(&[PROTOCOL], Class::Bulk, 16);
-    let address = net.peers().listen_addrs().into_iter().next().ok_or("no address to listen on")?;
-    println!("{address}/p2p/{}", net.local_peer());
+    let mut addresses: Vec<String> = net.peers().listen_addrs().iter().map(ToString::to_string).collect();
+    addresses.sort_by_key(|address| !address.contains("/tcp/"));
+    for address in addresses {
+        println!("{address}/p2p/{}", net.local_peer());
+    }
     while let Some(mut inbound) = asked.recv().await {
         tokio::spawn(async move {
             let mut length = [0; 8];

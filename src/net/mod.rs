@@ -19,6 +19,7 @@ mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize};
 
+use futures::future::BoxFuture;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::sync::mpsc;
 
@@ -62,7 +63,17 @@ impl Net {
     ///
     /// # Errors
     /// [`NetError::Listen`] when an address cannot be listened on, [`NetError::Setup`] when the swarm cannot be built.
-    pub async fn start(options: NetOptions, records: Arc<dyn DhtStore>, tasks: &Tasks) -> Result<Net, NetError> {
+    ///
+    /// Boxed, so that the swarm is compiled with this crate and not again with each program that polls it.
+    pub fn start(
+        options: NetOptions,
+        records: Arc<dyn DhtStore>,
+        tasks: &Tasks,
+    ) -> BoxFuture<'_, Result<Net, NetError>> {
+        Box::pin(Self::build(options, records, tasks))
+    }
+
+    async fn build(options: NetOptions, records: Arc<dyn DhtStore>, tasks: &Tasks) -> Result<Net, NetError> {
         let local = options.keypair.public().to_peer_id();
         let limits = &options.limits;
         let mut registry = Registry::default();

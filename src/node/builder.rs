@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use futures::future::BoxFuture;
+
 use super::{Inner, Node, NodeError, Online, records::Records, roots};
 use crate::{
     base::{Multiaddr, Role, Tasks},
@@ -64,7 +66,13 @@ impl NodeBuilder {
     }
 
     /// Starts the node; returns when it serves (and is admitted, when it joins).
-    pub async fn start(self) -> Result<Node, NodeError> {
+    ///
+    /// Boxed, so that what a node consists of is compiled with this crate and not again with each program that polls it.
+    pub fn start(self) -> BoxFuture<'static, Result<Node, NodeError>> {
+        Box::pin(self.build())
+    }
+
+    async fn build(self) -> Result<Node, NodeError> {
         let mut config = match (self.config, &self.repo) {
             (Some(config), _) => config,
             (None, Some(folder)) => Config::new(folder),

@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderValue, Method, Request, Response, Uri, header},
 };
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -97,7 +98,13 @@ pub(super) fn escape(text: &str) -> String {
 
 impl Transport {
     /// Sends the request; an error status becomes [`ClientError::Refused`].
-    pub async fn send(&self, ask: Ask) -> Result<Reply, ClientError> {
+    ///
+    /// Boxed, so that the HTTP client is compiled with this crate and not again with each program that polls it.
+    pub fn send(&self, ask: Ask) -> BoxFuture<'_, Result<Reply, ClientError>> {
+        Box::pin(self.exchange(ask))
+    }
+
+    async fn exchange(&self, ask: Ask) -> Result<Reply, ClientError> {
         let limit = ask.limit;
         let mut request = Request::new(Body::empty());
         *request.method_mut() = ask.method.clone();
