@@ -65,15 +65,28 @@ fn kept(total: u64) -> u64 {
     KEPT_BYTES.min(total / 16)
 }
 
+/// Who asks for room on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// New blocks.
+    Blocks,
+    /// Compaction: it gives back more than it takes, so it may use some of what is kept.
+    Compaction,
+}
+
 /// Errors when `more` bytes in `file` would take what is kept free.
-pub(crate) fn leave_room(file: &File, more: u64) -> io::Result<()> {
+pub(crate) fn leave_room(file: &File, more: u64, asks: Asks) -> io::Result<()> {
     let disk = fstatvfs(file)?;
     let (total, free) = (disk.f_blocks.saturating_mul(disk.f_frsize), disk.f_bavail.saturating_mul(disk.f_frsize));
+    let kept = match asks {
+        Asks::Blocks => kept(total),
+        Asks::Compaction => kept(total) / 4,
+    };
     // Some file systems do not say.
-    if total == 0 || free >= more.saturating_add(kept(total)) {
+    if total == 0 || free >= more.saturating_add(kept) {
         return Ok(());
     }
-    let text = format!("{} MiB are free, of which {} MiB are kept for pins and logs", free >> 20, kept(total) >> 20);
+    let text = format!("{} MiB are free, of which {} MiB are kept for pins and logs", free >> 20, kept >> 20);
     Err(io::Error::new(io::ErrorKind::StorageFull, text))
 }
 
@@ -166,8 +179,8 @@ mod tests {
     fn the_last_of_a_disk_is_not_for_blocks() {
         assert_eq!((kept(1 << 40), kept(32 << 20), kept(0)), (64 << 20, 2 << 20, 0));
         let file = tempfile::tempfile().unwrap();
-        leave_room(&file, 1).unwrap();
-        let full = leave_room(&file, u64::MAX).unwrap_err();
+        leave_room(&file, 1, Asks::Blocks).unwrap();
+        let full = leave_room(&file, u64::MAX, Asks::Compaction).unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
         assert!(full.to_string().contains("kept for pins"), "{full}");
     }

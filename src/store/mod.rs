@@ -14,7 +14,7 @@ pub mod pins;
 pub mod repo;
 pub mod wal;
 
-pub use blocks::{BlockStat, Blocks, Cursor, Damage, NewBlock, VerifyReport};
+pub use blocks::{BlockStat, Blocks, Compacted, Cursor, Damage, NewBlock, VerifyReport};
 pub use error::StoreError;
 pub use kv::{Batch, Durability, Kv, KvPair, MemoryKv};
 pub use pins::{Pin, PinKind, Pins, UnderWay};

@@ -51,6 +51,8 @@ pub(super) struct Core {
     /// Up to where in which segment all is durable.
     pub synced_at: Mutex<(u32, u64)>,
     poison: OnceLock<String>,
+    /// The store is being closed: what can be left for later is.
+    pub closing: AtomicBool,
     pub news: broadcast::Sender<Cid>,
     pub damage: Vec<Damage>,
     // Whether preadv2 knows RWF_NOWAIT on this filesystem.
@@ -88,6 +90,7 @@ impl Core {
             written: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             poison: OnceLock::new(),
+            closing: AtomicBool::new(false),
             news: broadcast::channel(NEWS).0,
             damage,
             nowait: AtomicBool::new(true),
@@ -135,6 +138,18 @@ impl Core {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// Lets go of a segment whose file is gone; its space is free when nobody reads it any more.
+    pub(super) fn forget(&self, segment: u32) {
+        self.index_mut().segments.remove(&segment);
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).pop(&segment);
+    }
+
+    /// What was found damaged at the opening and has not been compacted away.
+    pub(super) fn damage_left(&self) -> Vec<Damage> {
+        let index = self.index();
+        self.damage.iter().filter(|d| index.segments.contains_key(&d.segment)).cloned().collect()
     }
 
     /// Reads what is in the page cache of `len` bytes at `at`; true when that was all of it.

@@ -5,7 +5,10 @@ use std::{
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
 };
 
-use super::{BlockStat, record::RECORD_BYTES};
+use super::{
+    BlockStat,
+    record::{HEAD_BYTES, RECORD_BYTES},
+};
 
 /// A keyed 128-bit fingerprint of a multihash. Its keys are drawn at every start, so that nobody can look for two
 /// blocks with the same one.
@@ -35,7 +38,25 @@ pub(super) struct SegmentInfo {
     pub len: u64,
     /// Bytes of records of blocks that are there.
     pub live: u64,
+    /// Bytes of records of removals.
+    pub graves: u64,
 }
+
+impl SegmentInfo {
+    /// Bytes of records of blocks that are not there any more.
+    pub(super) fn dead(&self) -> u64 {
+        self.len.saturating_sub(HEAD_BYTES as u64 + self.live + self.graves)
+    }
+
+    /// Bytes that compacting would give back; the records of removals too, unless they are still needed.
+    pub(super) fn garbage(&self, graves_needed: bool) -> u64 {
+        self.dead() + if graves_needed { 0 } else { self.graves }
+    }
+}
+
+/// Removals' share of the whole store above which the oldest garbage is compacted whatever its share, in percent:
+/// as long as it is there, the removals have to be kept.
+const GRAVES_PERCENT: u64 = 12;
 
 /// Takes a fingerprint as its own hash.
 #[derive(Default)]
@@ -107,6 +128,59 @@ impl Index {
         }
     }
 
+    /// Takes note of the record of a removal.
+    pub(super) fn buried(&mut self, segment: u32, record_bytes: u64) {
+        if let Some(info) = self.segments.get_mut(&segment) {
+            info.graves += record_bytes;
+        }
+    }
+
+    /// Lets a block that still lies at `from` lie at `to`.
+    pub(super) fn relocate(&mut self, key: Key, from: Place, to: Place) {
+        if self.get(&key) == Some(from) {
+            self.put(key, to);
+        }
+    }
+
+    /// Whether the records of removals in `segment` are needed: an older one may hold what they are about.
+    pub(super) fn graves_needed(&self, segment: u32) -> bool {
+        self.segments.range(..segment).any(|(_, info)| info.dead() > 0)
+    }
+
+    /// Bytes of garbage in `segment`, and whether that is at least `least` percent of it.
+    pub(super) fn garbage(&self, segment: u32, least: u8) -> (u64, bool) {
+        let Some(info) = self.segments.get(&segment) else { return (0, false) };
+        let garbage = info.garbage(self.graves_needed(segment));
+        (garbage, garbage > 0 && garbage * 100 >= info.len * u64::from(least))
+    }
+
+    /// The segment before `active` whose compaction is worth most: with garbage of at least `least` percent, and of
+    /// these the one with the largest share, else the oldest one with garbage when removals take too much.
+    pub(super) fn worst(&self, active: u32, least: u8) -> Option<u32> {
+        let (mut graves_needed, mut best, mut oldest) = (false, None, None);
+        for (&segment, info) in self.segments.range(..active) {
+            let garbage = info.garbage(graves_needed);
+            graves_needed |= info.dead() > 0;
+            if garbage == 0 {
+                continue;
+            }
+            oldest = oldest.or(Some(segment));
+            let share = garbage * 1000 / info.len.max(1);
+            if share >= u64::from(least) * 10 && best.is_none_or(|(most, _)| share > most) {
+                best = Some((share, segment));
+            }
+        }
+        let all: u64 = self.segments.values().map(|s| s.len).sum();
+        let graves: u64 = self.segments.values().map(|s| s.graves).sum();
+        let crowded = || oldest.filter(|_| graves * 100 > all * GRAVES_PERCENT);
+        best.map(|(_, segment)| segment).or_else(crowded)
+    }
+
+    /// The blocks that lie in `segment`.
+    pub(super) fn within(&self, segment: u32) -> Vec<(Key, Place)> {
+        self.places.iter().filter(|(_, p)| p.segment == segment).map(|(k, p)| (*k, *p)).collect()
+    }
+
     /// Every block, in the order of the files.
     pub(super) fn sorted(&self) -> Vec<(Key, Place)> {
         let mut out: Vec<_> = self.places.iter().map(|(k, p)| (*k, *p)).collect();
@@ -125,6 +199,7 @@ impl Index {
             blocks: self.places.len() as u64,
             bytes: self.bytes,
             disk_bytes: self.segments.values().map(|s| s.len).sum(),
+            live_bytes: self.segments.values().map(|s| s.live).sum(),
         }
     }
 }
@@ -136,19 +211,48 @@ mod tests {
     #[test]
     fn figures_follow_puts_and_removals() {
         let mut index = Index::default();
-        index.segments.insert(1, SegmentInfo { salt: 0, len: 1000, live: 0 });
+        index.segments.insert(1, SegmentInfo { len: 1000, ..SegmentInfo::default() });
         let key = index.key(b"hash");
         assert_ne!(key, index.key(b"hasi"));
         let place = Place { segment: 1, offset: 24, meta_len: 40, data_len: 100 };
         index.put(key, place);
         index.put(key, Place { offset: 500, ..place });
-        assert_eq!(index.stat(), BlockStat { blocks: 1, bytes: 100, disk_bytes: 1000 });
+        assert_eq!(index.stat(), BlockStat { blocks: 1, bytes: 100, disk_bytes: 1000, live_bytes: 164 });
         assert_eq!(index.segments[&1].live, 164);
         assert!(!index.remove_at(&key, place));
         index.remove(&key);
         index.remove(&key);
-        assert_eq!(index.stat(), BlockStat { blocks: 0, bytes: 0, disk_bytes: 1000 });
+        assert_eq!(index.stat(), BlockStat { disk_bytes: 1000, ..BlockStat::default() });
         assert_eq!(index.segments[&1].live, 0);
         assert_eq!(std::mem::size_of::<(Key, Place)>(), 32);
+    }
+
+    #[test]
+    fn removals_are_kept_while_older_garbage_is_there() {
+        let info = |len, live, graves| SegmentInfo { salt: 0, len, live, graves };
+        let mut index = Index::default();
+        let head = HEAD_BYTES as u64;
+        // All alive; half dead; removals only; removals and dead bytes; the one being written.
+        for (segment, info) in [
+            (1, info(head + 1000, 1000, 0)),
+            (2, info(head + 1000, 500, 0)),
+            (3, info(head + 1000, 0, 1000)),
+            (4, info(head + 1000, 300, 200)),
+            (9, info(head + 1000, 0, 0)),
+        ] {
+            index.segments.insert(segment, info);
+        }
+        assert!(!index.graves_needed(2) && index.graves_needed(3));
+        assert_eq!(index.worst(9, 40), Some(2));
+        assert_eq!(index.garbage(3, 1), (0, false));
+        // Removals are more than an eighth of all: whatever holds them back goes first.
+        assert_eq!(index.worst(9, 90), Some(2));
+        index.segments.remove(&2);
+        assert_eq!(index.worst(9, 90), Some(3));
+        assert_eq!(index.garbage(4, 70), (700, false));
+        index.segments.remove(&3);
+        assert_eq!(index.worst(9, 60), Some(4));
+        assert_eq!(index.worst(9, 70), None);
+        assert_eq!(index.worst(4, 0), None);
     }
 }

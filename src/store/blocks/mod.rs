@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
 };
 
@@ -13,6 +13,7 @@ use super::{StoreError, files::Lock};
 use crate::base::{Block, Cid, Codec};
 
 mod checkpoint;
+mod compact;
 mod core;
 mod index;
 mod open;
@@ -20,10 +21,14 @@ mod record;
 mod scan;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_compact;
 mod visit;
 mod writer;
 
+pub use self::compact::{Compacted, TIDY_PERCENT};
 use self::{
+    compact::Compactor,
     core::Core,
     writer::{Job, Reply, Writer},
 };
@@ -49,6 +54,8 @@ pub struct BlockStat {
     pub bytes: u64,
     /// Bytes of the segment files, including records of removed blocks.
     pub disk_bytes: u64,
+    /// Of these, bytes of records of blocks that are there.
+    pub live_bytes: u64,
 }
 
 /// A stored block that cannot be read any more.
@@ -96,14 +103,18 @@ pub struct Blocks {
 
 struct Inner {
     core: Arc<Core>,
-    // Both are gone only while this is dropped: the threads end when nobody can send to them.
+    // All are gone only while this is dropped: the threads end when nobody can send to them.
     jobs: Option<mpsc::Sender<Job>>,
     syncs: Option<mpsc::Sender<Reply>>,
+    compacts: Option<mpsc::Sender<compact::Wish>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        // The compacting thread sends to the others, and ends first.
+        self.core.closing.store(true, Ordering::Release);
+        self.compacts = None;
         self.syncs = None;
         self.jobs = None;
         for thread in self.threads.drain(..) {
@@ -124,10 +135,16 @@ impl Blocks {
         };
         let writer = Writer::new(Arc::clone(&core), checkpoint);
         let syncer = Arc::clone(&core);
-        let mut inner = Inner { core, jobs: Some(jobs), syncs: Some(syncs), threads: Vec::new() };
+        let (compacts, wishes) = mpsc::channel(compact::WISHES);
+        let compactor = Compactor::new(Arc::clone(&core), jobs.clone(), syncs.clone());
+        let mut inner =
+            Inner { core, jobs: Some(jobs), syncs: Some(syncs), compacts: Some(compacts), threads: Vec::new() };
         inner.threads.push(start("blocks-write", Box::new(move || writer.run(job_queue)))?);
         inner.threads.push(start("blocks-sync", Box::new(move || writer::run_syncer(&syncer, sync_queue)))?);
-        Ok(Blocks { inner: Arc::new(inner) })
+        inner.threads.push(start("blocks-compact", Box::new(move || compactor.run(wishes)))?);
+        let blocks = Blocks { inner: Arc::new(inner) };
+        blocks.tidy();
+        Ok(blocks)
     }
 
     /// Stores blocks. Readable by everyone on return; durable only after [`Blocks::sync`]. A block that is there
@@ -195,6 +212,28 @@ impl Blocks {
     /// Removes blocks; no error for those that are not there. Durable after [`Blocks::sync`].
     pub async fn remove(&self, cids: Vec<Cid>) -> Result<(), StoreError> {
         self.job(|reply| Job::Remove(cids, reply)).await
+    }
+
+    /// Gives the disk back what removed blocks take, of segments of which that is at least `least` percent: what is
+    /// left of each is written anew and made durable before it goes. Reading and writing go on meanwhile; dropping the
+    /// future stops it.
+    pub async fn compact(&self, least: u8) -> Result<Compacted, StoreError> {
+        let (reply, wait) = oneshot::channel();
+        let compacts = self.inner.compacts.as_ref().ok_or(StoreError::Closed)?;
+        let wish = compact::Wish { least, reply: Some(reply) };
+        compacts.send(wish).await.map_err(|_| StoreError::Closed)?;
+        wait.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Has segments compacted in the background that are [`TIDY_PERCENT`] garbage. To be called after removals; done by
+    /// itself when the store is opened.
+    pub fn tidy(&self) {
+        if self.inner.core.worth_tidying()
+            && let Some(compacts) = &self.inner.compacts
+        {
+            // When there is no place, it is under way already.
+            let _ = compacts.try_send(compact::Wish { least: TIDY_PERCENT, reply: None });
+        }
     }
 
     /// How much is stored.

@@ -55,7 +55,7 @@ pub(super) fn open(dir: &Path, segment_bytes: u32, lock: Option<Arc<Lock>>) -> R
         None => {
             let segment = segments.last().map_or(1, |last| last + 1);
             let (salt, active) = create(dir, segment).map_err(&io)?;
-            index.segments.insert(segment, SegmentInfo { salt, len: HEAD_BYTES as u64, live: 0 });
+            index.segments.insert(segment, SegmentInfo { salt, len: HEAD_BYTES as u64, ..SegmentInfo::default() });
             let checkpoint =
                 Checkpoint::open(&checkpoint_path(dir, segment), salt, &checkpoint::load(Path::new(""), None));
             (active, checkpoint.map_err(&io)?)
@@ -127,7 +127,7 @@ fn read(
     if own_salt.is_none() {
         damage.push(Damage::new(segment, 0, None, "the segment's head is not what was written; its copy is"));
     }
-    index.segments.insert(segment, SegmentInfo { salt, len, live: 0 });
+    index.segments.insert(segment, SegmentInfo { salt, len, ..SegmentInfo::default() });
     let mut missing = Vec::new();
     for found in &loaded.found {
         apply(index, segment, found, len, &mut missing);
@@ -172,7 +172,10 @@ fn apply(index: &mut Index, segment: u32, found: &Found, len: u64, missing: &mut
     let key = index.key(&found.hash);
     let place = Place { segment, offset: found.offset, meta_len: found.meta_len, data_len: found.data_len };
     match found.kind {
-        Kind::Delete => index.remove(&key),
+        Kind::Delete => {
+            index.remove(&key);
+            index.buried(segment, place.total());
+        }
         Kind::Put if u64::from(found.offset) + place.total() > len => missing.push(found.offset),
         Kind::Put => index.put(key, place),
     }

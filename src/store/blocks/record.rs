@@ -103,6 +103,11 @@ pub(super) fn push_put(out: &mut Vec<u8>, salt: u64, cid: &Cid, links: &[Cid], d
     })
 }
 
+/// Appends everything of a record but its data to `out`, with a meta part that was taken from another record.
+pub(super) fn push_copy(out: &mut Vec<u8>, salt: u64, meta: &[u8], data: &[u8]) -> Option<u32> {
+    push(out, salt, Kind::Put, data, |out| out.extend_from_slice(meta))
+}
+
 /// Appends the record of a removal to `out`.
 pub(super) fn push_delete(out: &mut Vec<u8>, salt: u64, hash: &[u8]) -> Option<u32> {
     push(out, salt, Kind::Delete, &[], |out| out.extend_from_slice(hash))

@@ -115,7 +115,7 @@ pub(super) fn walk(file: &File, segment: u32, salt: u64, from: u64) -> io::Resul
 }
 
 /// The next place at or after `at` where a whole record begins, or the end.
-fn resync(window: &mut Window<'_>, mut at: u64, len: u64, salt: u64) -> io::Result<u64> {
+pub(super) fn resync(window: &mut Window<'_>, mut at: u64, len: u64, salt: u64) -> io::Result<u64> {
     while at < len {
         let bytes = window.get(at, READ_BYTES.min((len - at) as usize))?;
         let Some(found) = bytes.windows(MAGIC.len()).position(|w| w == MAGIC) else {

@@ -9,33 +9,33 @@ use std::{
 use super::*;
 use crate::base::{Codec, Hash, random};
 
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let seed = random::u64();
         println!("seed {seed}");
         Random(seed)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 33) % n.max(1)
     }
 }
 
-fn open(dir: &Path) -> Blocks {
+pub(super) fn open(dir: &Path) -> Blocks {
     Blocks::open(dir, 64 << 10, None).unwrap()
 }
 
-fn block(n: u64, len: usize) -> NewBlock {
+pub(super) fn block(n: u64, len: usize) -> NewBlock {
     let mut data = n.to_le_bytes().to_vec();
     data.resize(len.max(8), n as u8);
     let links = (0..n % 4).map(|i| *Block::new(Codec::Raw, Hash::Blake3, i.to_le_bytes().to_vec()).unwrap().cid());
     NewBlock { block: Block::new(Codec::DagPb, Hash::Sha2_256, data).unwrap(), links: links.collect() }
 }
 
-async fn all(blocks: &Blocks) -> BTreeSet<Vec<u8>> {
+pub(super) async fn all(blocks: &Blocks) -> BTreeSet<Vec<u8>> {
     let mut out = BTreeSet::new();
     let mut from = None;
     loop {
@@ -48,7 +48,7 @@ async fn all(blocks: &Blocks) -> BTreeSet<Vec<u8>> {
     }
 }
 
-fn copy(from: &Path) -> tempfile::TempDir {
+pub(super) fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

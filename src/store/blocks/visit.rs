@@ -5,6 +5,7 @@ use std::io;
 use super::{
     Cursor, Damage, VerifyReport,
     core::Core,
+    index::Place,
     record::{self, HEAD_BYTES, Kind, RECORD_BYTES, RecordHead},
     scan::{Window, read_at},
 };
@@ -19,8 +20,11 @@ const LOOK_FACTOR: usize = 8;
 pub(super) fn list(core: &Core, from: Cursor, limit: usize) -> io::Result<(Vec<Cid>, Option<Cursor>)> {
     let mut out = Vec::new();
     let mut looks = limit.max(1).saturating_mul(LOOK_FACTOR);
-    let segments: Vec<_> = core.index().segments.range(from.segment..).map(|(n, info)| (*n, *info)).collect();
-    for (segment, info) in segments {
+    // Asked for one by one: a block of a segment that is compacted meanwhile is found where it went.
+    let next = |from: u32| core.index().segments.range(from..).next().map(|(n, info)| (*n, *info));
+    let mut at_segment = from.segment;
+    while let Some((segment, info)) = next(at_segment) {
+        at_segment = segment + 1;
         let Some(file) = core.file(segment)? else { continue };
         let mut window = Window::new(&file, HEADS_BYTES);
         let mut at = if segment == from.segment { from.offset.max(HEAD_BYTES as u32) } else { HEAD_BYTES as u32 };
@@ -60,38 +64,55 @@ pub(super) fn list(core: &Core, from: Cursor, limit: usize) -> io::Result<(Vec<C
 
 /// Reads and hashes every block; blocks.
 pub(super) fn verify(core: &Core) -> io::Result<VerifyReport> {
-    let mut report = VerifyReport { damaged: core.damage.clone(), ..VerifyReport::default() };
+    let mut report = VerifyReport { damaged: core.damage_left(), ..VerifyReport::default() };
     let all = core.index().sorted();
-    for (key, place) in all {
-        let info = core.index().segments.get(&place.segment).copied();
-        let file = core.file(place.segment)?;
-        let (Some(info), Some(file)) = (info, file) else { continue };
-        let mut bytes = vec![0; place.total() as usize];
-        // A sector that cannot be read is damage like any other.
-        let (reason, cid) = match read_at(&file, &mut bytes, u64::from(place.offset)) {
-            Ok(_) => {
-                let bytes = bytes.into();
-                match record::check(&bytes, info.salt, true) {
-                    Ok(found) => match Block::verify(found.cid, found.data) {
-                        Ok(_) => {
-                            report.blocks += 1;
-                            report.bytes += u64::from(place.data_len);
-                            continue;
-                        }
-                        Err(e) => (e.to_string(), Some(found.cid)),
-                    },
-                    Err(reason) => {
-                        (reason.to_owned(), record::check(&bytes, info.salt, false).ok().map(|found| found.cid))
-                    }
+    for (key, mut place) in all {
+        // One that is compacted meanwhile is read where it went; one that was removed is not damaged.
+        loop {
+            let (cid, reason) = match check(core, place)? {
+                Ok(()) => {
+                    report.blocks += 1;
+                    report.bytes += u64::from(place.data_len);
+                    break;
                 }
+                Err(found) => found,
+            };
+            let now = core.index().get(&key);
+            match now {
+                Some(now) if now == place => {
+                    core.drop_damaged(&key, place, &reason);
+                    report.damaged.push(Damage::new(place.segment, u64::from(place.offset), cid, &reason));
+                    break;
+                }
+                Some(now) => place = now,
+                None => break,
             }
-            Err(e) => (e.to_string(), None),
-        };
-        // One that was removed or moved meanwhile is not damaged.
-        if core.index().get(&key) == Some(place) {
-            core.drop_damaged(&key, place, &reason);
-            report.damaged.push(Damage::new(place.segment, u64::from(place.offset), cid, &reason));
         }
     }
     Ok(report)
+}
+
+/// Reads and hashes the block at `place`; else which it is, where that can be told, and what is wrong.
+fn check(core: &Core, place: Place) -> io::Result<Result<(), (Option<Cid>, String)>> {
+    let info = core.index().segments.get(&place.segment).copied();
+    let file = core.file(place.segment)?;
+    let (Some(info), Some(file)) = (info, file) else {
+        return Ok(Err((None, "its segment file is missing".into())));
+    };
+    let mut bytes = vec![0; place.total() as usize];
+    // A sector that cannot be read is damage like any other.
+    if let Err(e) = read_at(&file, &mut bytes, u64::from(place.offset)) {
+        return Ok(Err((None, e.to_string())));
+    }
+    let bytes = bytes.into();
+    Ok(match record::check(&bytes, info.salt, true) {
+        Ok(found) => match Block::verify(found.cid, found.data) {
+            Ok(_) => Ok(()),
+            Err(e) => Err((Some(found.cid), e.to_string())),
+        },
+        Err(reason) => {
+            let cid = record::check(&bytes, info.salt, false).ok().map(|found| found.cid);
+            Err((cid, reason.to_owned()))
+        }
+    })
 }

@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     base::Cid,
-    store::{StoreError, files::leave_room},
+    store::{
+        StoreError,
+        files::{Asks, leave_room},
+    },
 };
 
 /// How much goes out with one call of the system, in bytes.
@@ -41,8 +44,20 @@ pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
 pub(super) enum Job {
     Put(Vec<NewBlock>, Reply),
     Remove(Vec<Cid>, Reply),
+    /// Copies what still lies in a segment that is compacted.
+    Move(Vec<Moved>, Reply),
+    /// Begins a new segment, so that this one can be compacted.
+    Rotate(Reply),
     /// Syncs, and brings the checkpoint up to date.
     Flush(Reply),
+}
+
+/// A record of a segment that is compacted.
+pub(super) enum Moved {
+    /// A block that lies at `from`.
+    Block { hash: Vec<u8>, from: Place, meta: Vec<u8>, data: Bytes },
+    /// The removal of a block that an older segment may still hold.
+    Grave { hash: Vec<u8> },
 }
 
 /// Makes everything appended so far durable, if it is not.
@@ -97,7 +112,14 @@ enum Part {
 struct Change {
     key: Key,
     found: Found,
-    cid: Option<Cid>,
+    what: What,
+}
+
+/// Why a record is written.
+enum What {
+    New(Cid),
+    Moved(Place),
+    Removal,
 }
 
 /// The appending thread.
@@ -140,6 +162,8 @@ impl Writer {
                 let (outcome, reply, last) = match job {
                     Job::Put(blocks, reply) => (self.put(blocks), reply, false),
                     Job::Remove(cids, reply) => (self.remove(&cids), reply, false),
+                    Job::Move(moved, reply) => (self.relocate(moved), reply, false),
+                    Job::Rotate(reply) => (self.write().and_then(|()| self.rotate()), reply, true),
                     Job::Flush(reply) => (self.flush(), reply, true),
                 };
                 match outcome {
@@ -189,15 +213,52 @@ impl Writer {
             }
             self.room(block.data().len())?;
             let data = block.into_data();
-            let data_len = data.len() as u32;
             let meta_len = record::push_put(&mut self.scratch, self.salt, &cid, &links, &data).ok_or_else(|| {
                 StoreError::Invalid {
                     what: format!("the {} links of {cid}", links.len()),
                     reason: format!("the limit is {} bytes", record::MAX_META_BYTES),
                 }
             })?;
-            self.gather(Kind::Put, key, hash, meta_len, data, data_len, Some(cid));
+            self.gather(What::New(cid), key, hash, meta_len, data);
         }
+        Ok(())
+    }
+
+    /// Gathers copies of blocks that still lie where they did, and of removals of blocks that are not there.
+    fn relocate(&mut self, moved: Vec<Moved>) -> Result<(), StoreError> {
+        self.core.healthy()?;
+        for record in moved {
+            if self.bytes >= GROUP_BYTES {
+                self.write()?;
+            }
+            match record {
+                Moved::Block { hash, from, meta, data } => {
+                    let key = self.core.index().key(&hash);
+                    if self.overlay.contains_key(&key) || self.core.index().get(&key) != Some(from) {
+                        continue;
+                    }
+                    self.room(data.len())?;
+                    // It was within its limit when it was written first.
+                    let meta_len =
+                        record::push_copy(&mut self.scratch, self.salt, &meta, &data).unwrap_or(from.meta_len);
+                    self.gather(What::Moved(from), key, hash, meta_len, data);
+                }
+                Moved::Grave { hash } => {
+                    let key = self.core.index().key(&hash);
+                    if !self.present(&key) {
+                        self.bury(key, hash)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn bury(&mut self, key: Key, hash: Vec<u8>) -> Result<(), StoreError> {
+        self.room(0)?;
+        // A multihash is far below the limit of a meta part.
+        let meta_len = record::push_delete(&mut self.scratch, self.salt, &hash).unwrap_or_default();
+        self.gather(What::Removal, key, hash, meta_len, Bytes::new());
         Ok(())
     }
 
@@ -213,10 +274,7 @@ impl Writer {
             if self.bytes >= GROUP_BYTES {
                 self.write()?;
             }
-            self.room(0)?;
-            // A multihash is far below the limit of a meta part.
-            let meta_len = record::push_delete(&mut self.scratch, self.salt, &hash).unwrap_or_default();
-            self.gather(Kind::Delete, key, hash, meta_len, Bytes::new(), 0, None);
+            self.bury(key, hash)?;
         }
         Ok(())
     }
@@ -230,17 +288,9 @@ impl Writer {
         if end > HEAD_BYTES as u64 && end + more as u64 > self.core.segment_bytes { self.rotate() } else { Ok(()) }
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn gather(
-        &mut self,
-        kind: Kind,
-        key: Key,
-        hash: Vec<u8>,
-        meta_len: u32,
-        data: Bytes,
-        data_len: u32,
-        cid: Option<Cid>,
-    ) {
+    fn gather(&mut self, what: What, key: Key, hash: Vec<u8>, meta_len: u32, data: Bytes) {
+        let kind = if matches!(what, What::Removal) { Kind::Delete } else { Kind::Put };
+        let data_len = data.len() as u32;
         // The offset is counted from the start of this write, and shifted once that is known.
         let found = Found { kind, offset: self.bytes as u32, meta_len, data_len, hash };
         self.bytes += RECORD_BYTES + meta_len as usize + data_len as usize;
@@ -251,7 +301,7 @@ impl Writer {
             self.parts.push(Part::Data(data));
         }
         self.overlay.insert(key, kind == Kind::Put);
-        self.changes.push(Change { key, found, cid });
+        self.changes.push(Change { key, found, what });
     }
 
     /// Writes what is gathered and makes it visible.
@@ -265,8 +315,14 @@ impl Writer {
         };
         self.parts.push(Part::Scratch(self.scratch.len()));
         // Removals always find room.
-        if self.changes.iter().any(|change| change.found.kind == Kind::Put) {
-            leave_room(&file, self.bytes as u64).map_err(StoreError::io("storing blocks"))?;
+        let asks = |what: fn(&What) -> bool| self.changes.iter().any(|change| what(&change.what));
+        let asks = match (asks(|w| matches!(w, What::New(_))), asks(|w| matches!(w, What::Moved(_)))) {
+            (true, _) => Some(Asks::Blocks),
+            (false, true) => Some(Asks::Compaction),
+            (false, false) => None,
+        };
+        if let Some(asks) = asks {
+            leave_room(&file, self.bytes as u64, asks).map_err(StoreError::io("storing blocks"))?;
         }
         if let Err(e) = write_parts(&file, start, &self.scratch, &self.parts) {
             // What is half there must not lie before what comes next.
@@ -283,19 +339,26 @@ impl Writer {
         if let Some(info) = index.segments.get_mut(&segment) {
             info.len = end;
         }
-        for Change { key, found, .. } in &mut self.changes {
+        for Change { key, found, what } in &mut self.changes {
             found.offset += start as u32;
-            let Found { kind, offset, meta_len, data_len, .. } = *found;
-            match kind {
-                Kind::Put => index.put(*key, Place { segment, offset, meta_len, data_len }),
-                Kind::Delete => index.remove(key),
+            let Found { offset, meta_len, data_len, .. } = *found;
+            let place = Place { segment, offset, meta_len, data_len };
+            match what {
+                What::New(_) => index.put(*key, place),
+                What::Moved(from) => index.relocate(*key, *from, place),
+                What::Removal => {
+                    index.remove(key);
+                    index.buried(segment, place.total());
+                }
             }
             self.checkpoint.push(found);
         }
         drop(index);
         if news {
-            for cid in self.changes.iter().filter_map(|c| c.cid) {
-                let _ = self.core.news.send(cid);
+            for change in &self.changes {
+                if let What::New(cid) = change.what {
+                    let _ = self.core.news.send(cid);
+                }
             }
         }
         self.clear();
@@ -348,7 +411,10 @@ impl Writer {
         let loaded = checkpoint::load(Path::new(""), None);
         self.checkpoint = Checkpoint::open(&path, salt, &loaded).map_err(StoreError::io(doing))?;
         self.salt = salt;
-        self.core.index_mut().segments.insert(segment, SegmentInfo { salt, len: HEAD_BYTES as u64, live: 0 });
+        self.core
+            .index_mut()
+            .segments
+            .insert(segment, SegmentInfo { salt, len: HEAD_BYTES as u64, ..SegmentInfo::default() });
         *self.core.active() = active;
         Ok(())
     }
