@@ -23,6 +23,8 @@ use crate::{
 
 /// How long the last requests and the node may take to end, after which the process ends all the same.
 const STOP_LIMIT: Duration = Duration::from_millis(4_700);
+/// The same for a node that never became ready: with the time a join may take, ten seconds from start to end hold.
+const GIVE_UP_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs this node until Ctrl-C or SIGTERM; makes the repo when it is missing.
 #[derive(Args, Debug)]
@@ -92,7 +94,7 @@ pub async fn run(args: DaemonArgs, context: &Context) -> Result<(), Failure> {
         Ok(node) => {
             stop.wait().await;
             tracing::info!("stopping");
-            end(node, &folder).await
+            end(node, &folder, STOP_LIMIT).await
         }
         Err(failure) => Err(failure),
     };
@@ -109,7 +111,7 @@ async fn start(args: &DaemonArgs, config: Config, context: &Context) -> Result<N
     match announce(args, &node, api, join, context).await {
         Ok(()) => Ok(node),
         Err(failure) => {
-            let _ = end(node, &folder).await;
+            let _ = end(node, &folder, GIVE_UP_LIMIT).await;
             Err(failure)
         }
     }
@@ -163,9 +165,9 @@ fn write_api_file(folder: &Path, api: &Multiaddr) -> Result<(), Failure> {
         .map_err(|e| Failure::new(format!("cannot write {}: {e}", file.display())))
 }
 
-async fn end(node: Node, folder: &Path) -> Result<(), Failure> {
+async fn end(node: Node, folder: &Path, limit: Duration) -> Result<(), Failure> {
     let _ = std::fs::remove_file(repo::api_file(folder));
-    match tokio::time::timeout(STOP_LIMIT, node.stop()).await {
+    match tokio::time::timeout(limit, node.stop()).await {
         Ok(true) => Ok(()),
         // All that was acknowledged is on disk, so the process may end here as after a power cut.
         Ok(false) | Err(_) => Err(Failure::new("not everything stopped in time; what was acknowledged is safe")),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
+
 use crate::{
     base::{Multiaddr, PeerId, Role, frame, time},
     net::{Class, Net},
@@ -13,12 +15,12 @@ use super::{
     rpc::{Admission, Answer, Ask, Call, Newcomer, PROTOCOL, read_answer, unexpected},
 };
 
-/// A join ends with an error after this time.
-pub const JOIN_LIMIT: Duration = Duration::from_millis(9_500);
+/// A join ends with an error after this time, so that a process which then has to stop still ends within ten seconds.
+pub const JOIN_LIMIT: Duration = Duration::from_millis(6_500);
 /// One address may take this long to be reached.
 const DIAL_LIMIT: Duration = Duration::from_secs(3);
 /// One member may take this long to admit.
-const ADMIT_LIMIT: Duration = Duration::from_secs(8);
+const ADMIT_LIMIT: Duration = Duration::from_secs(5);
 /// The most members asked.
 const MAX_TRIES: usize = 16;
 
@@ -31,7 +33,8 @@ pub struct Joined {
     pub key: Option<ClusterKey>,
 }
 
-/// Joins by the first of `addrs` that lets it; a member that is no master names the masters, who are asked next.
+/// Joins by the first of `addrs` that lets it; all are dialled at once. A member that is no master names the masters,
+/// who are asked next.
 pub async fn join(net: &Net, addrs: Vec<Multiaddr>, token: &Token, newcomer: Newcomer) -> Result<Joined, ClusterError> {
     token.check(newcomer.role, time::unix_ms())?;
     let said = std::sync::Mutex::new(Vec::<String>::new());
@@ -39,8 +42,11 @@ pub async fn join(net: &Net, addrs: Vec<Multiaddr>, token: &Token, newcomer: New
     let joining = async {
         let mut asked: Vec<PeerId> = Vec::new();
         let mut masters: Vec<MasterInfo> = Vec::new();
-        for addr in &addrs {
-            match tokio::time::timeout(DIAL_LIMIT, net.peers().connect(addr.clone())).await {
+        let dial =
+            async |addr: Multiaddr| (tokio::time::timeout(DIAL_LIMIT, net.peers().connect(addr.clone())).await, addr);
+        let mut dials = futures::stream::iter(addrs).map(dial).buffer_unordered(MAX_TRIES);
+        while let Some((dialled, addr)) = dials.next().await {
+            match dialled {
                 Ok(Ok(peer)) => masters.insert(0, MasterInfo { peer, addrs: vec![] }),
                 Ok(Err(e)) => {
                     note(format!("{addr}: {e}"));

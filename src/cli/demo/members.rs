@@ -151,18 +151,19 @@ impl Cast {
         }
     }
 
-    /// Stops every daemon; those that do not stop in time are killed.
+    /// Stops all daemons at the same time; those that do not stop in time are killed.
     pub async fn end(&mut self) {
         for member in &self.members {
             if let Some(pid) = member.child.id().and_then(|pid| rustix::process::Pid::from_raw(pid as i32)) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
         }
-        for member in &mut self.members {
+        let ends = self.members.iter_mut().map(async |member| {
             if tokio::time::timeout(STOP, member.child.wait()).await.is_err() {
                 let _ = member.child.kill().await;
             }
-        }
+        });
+        futures::future::join_all(ends).await;
         self.members.clear();
     }
 

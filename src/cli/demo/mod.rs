@@ -17,8 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::members::Cast;
 
-/// Longest a whole demo may take before it counts as failed.
-const WHOLE: Duration = Duration::from_secs(44);
+/// Longest the steps may take before the demo counts as failed; what is left of 45 seconds is for ending the daemons.
+const WHOLE: Duration = Duration::from_secs(38);
 
 /// Runs a whole cluster on this machine and tells what happens.
 #[derive(clap::Args, Debug)]
