@@ -4,7 +4,7 @@
 mod common;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::Output,
@@ -15,11 +15,15 @@ use std::{
     time::Duration,
 };
 
-use common::{Daemon, Start, binary, eventually};
+use common::{Cluster, Daemon, Start, binary, eventually, with_role};
+use ipfs_kit::Client;
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// Kills while writes are under way.
 const KILLS: usize = 6;
+/// Rounds in which masters are killed while tasks are submitted.
+const MASTER_KILLS: u64 = 4;
 /// Clients that write at the same time.
 const CLIENTS: u64 = 4;
 
@@ -175,6 +179,83 @@ fn nothing_acknowledged_is_lost_when_a_daemon_is_killed() {
         let report = repo.blocks().verify().await.unwrap();
         assert!(report.damaged.is_empty() && report.blocks > 0, "{report:?}");
     });
+}
+
+/// Submits tasks to one master after the other, until it is told to stop; gives what was acknowledged into `accepted`.
+fn submit(apis: &[String], client: u64, accepted: &Mutex<BTreeSet<String>>, stop: &AtomicBool) {
+    for turn in client.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let api = &apis[turn as usize % apis.len()];
+        let mut task = binary();
+        task.args(["--api-url", api, "task", "submit", "noop", "--direct", "--timeout", "3s", "--format", "json"]);
+        let out = task.output().unwrap();
+        if out.status.success() {
+            let task: Value = serde_json::from_slice(&out.stdout).unwrap();
+            accepted.lock().unwrap().insert(task["id"].as_str().unwrap().to_owned());
+        }
+    }
+}
+
+#[test]
+fn no_accepted_task_and_no_term_is_lost_when_masters_are_killed() {
+    let mut random = Random::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut cluster = Cluster::start(3, 1);
+    let places: Vec<String> = cluster.masters.iter().map(|m| m.swarm[0].clone()).collect();
+    let accepted: Mutex<BTreeSet<String>> = Mutex::default();
+    let count = || accepted.lock().unwrap().len();
+    let mut terms = vec![0; 3];
+    for round in 0..MASTER_KILLS {
+        // One of them, and in every other round two or all.
+        let victims = if round % 2 == 0 { 1 } else { 2 + random.below(2) as usize };
+        let first = random.below(3) as usize;
+        let victims: Vec<usize> = (0..victims).map(|n| (first + n) % 3).collect();
+        let (enough, moment) = (count() + 4 + random.below(8) as usize, Duration::from_micros(random.below(150_000)));
+        let (apis, stop) = (cluster.masters.iter().map(|m| m.api.clone()).collect::<Vec<_>>(), AtomicBool::new(false));
+        for (master, term) in cluster.masters.iter().zip(&mut terms) {
+            *term = master.json(&["cluster", "status"])["term"].as_u64().unwrap();
+        }
+        std::thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let (apis, accepted, stop) = (&apis, &accepted, &stop);
+                scope.spawn(move || submit(apis, client, accepted, stop));
+            }
+            eventually("tasks are accepted", || (count() >= enough).then_some(()));
+            // No event to wait on: the kill is to come at any moment.
+            #[allow(clippy::disallowed_methods)]
+            std::thread::sleep(moment);
+            for at in &victims {
+                cluster.masters[*at].signal(Signal::KILL);
+            }
+            let killed_at = count();
+            // A majority goes on without the dead; less than that accepts nothing more.
+            if victims.len() == 1 {
+                eventually("the survivors accept more", || (count() > killed_at + CLIENTS as usize).then_some(()));
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        println!("round {round}: masters {victims:?} killed, {} tasks accepted so far", count());
+        // Each takes the place of the one that was there, in any order.
+        for at in &victims {
+            let start = Start { namespace: &cluster.namespace, swarm: &places[*at], ..Start::default() };
+            let repo = cluster.masters[*at].repo.clone();
+            cluster.masters[*at].child.wait().unwrap();
+            cluster.masters[*at] = Daemon::start(&repo, &start);
+        }
+        for (master, term) in cluster.masters.iter().zip(&terms) {
+            let status = master.status_when("a leader, and every master alive", |s| {
+                s["leader"].is_string() && with_role(s, "master").iter().all(|m| m["state"] == "alive")
+            });
+            assert!(status["term"].as_u64().unwrap() >= *term, "term {term} before the kill: {status}");
+            let client = Client::connect(&master.api).unwrap();
+            for id in accepted.lock().unwrap().iter() {
+                let task = runtime.block_on(client.task_status(id));
+                assert_eq!(task.map(|task| task.id).ok().as_ref(), Some(id), "round {round}: acknowledged before");
+            }
+        }
+    }
 }
 
 #[test]

@@ -2,55 +2,16 @@
 
 mod common;
 
-use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use common::{Daemon, Start, binary, eventually, timed, with_role};
-use rustix::process::Signal;
+use common::{Cluster, Daemon, Start, binary, eventually, timed, with_role};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
-
-/// Three masters, some workers, and a leecher that knows the first master's address only.
-struct Cluster {
-    _folder: tempfile::TempDir,
-    namespace: String,
-    masters: Vec<Daemon>,
-    workers: Vec<Daemon>,
-    leecher: Daemon,
-}
-
-impl Cluster {
-    fn start(masters: usize, workers: usize) -> Cluster {
-        let folder = tempfile::tempdir().unwrap();
-        let namespace = format!("journey-{}", folder.path().file_name().unwrap().to_string_lossy().replace('.', ""));
-        let repo = |name: String| folder.path().join(name);
-        let plain = Start { namespace: &namespace, ..Start::default() };
-        let first = Daemon::start(&repo("master-0".into()), &plain);
-        first.json(&["cluster", "init"]);
-        let address = first.address();
-        let token = |role: &str| {
-            let token = first.json(&["cluster", "token", "create", "--role", role]);
-            token["token"].as_str().unwrap().to_owned()
-        };
-        let join = |name: String, token: &str, role: &str| {
-            Daemon::start(&repo(name), &Start { join: Some((&address, token, role)), ..plain.clone() })
-        };
-        let master_token = token("master");
-        let more: Vec<_> = (1..masters).map(|n| join(format!("master-{n}"), &master_token, "master")).collect();
-        let worker_token = token("worker");
-        let workers: Vec<_> = (0..workers).map(|n| join(format!("worker-{n}"), &worker_token, "worker")).collect();
-        let leecher = join("leecher".into(), &token("leecher"), "leecher");
-        let masters = std::iter::once(first).chain(more).collect::<Vec<_>>();
-        let count = workers.len();
-        masters[0].status_when("every master votes and every worker is alive", |s| {
-            with_role(s, "master").iter().filter(|m| m["voter"] == true).count() == masters.len()
-                && with_role(s, "worker").iter().filter(|m| m["state"] == "alive").count() == count
-        });
-        Cluster { _folder: folder, namespace, masters, workers, leecher }
-    }
-
-    fn restart(&self, repo: &Path) -> Daemon {
-        Daemon::start(repo, &Start { namespace: &self.namespace, ..Start::default() })
-    }
-}
 
 /// What `wc` counts in every file below a path, summed up.
 fn wc(path: &Path) -> BTreeMap<&'static str, u64> {
@@ -200,6 +161,65 @@ fn a_stopped_worker_loses_its_tasks_to_another() {
     assert_eq!(ids.iter().map(ended).collect::<Vec<_>>(), before);
 }
 
+/// What a daemon counts under a name; 0 while it has counted nothing of it.
+fn counter(daemon: &Daemon, name: &str) -> u64 {
+    let client = ipfs_kit::Client::connect(&daemon.api).unwrap();
+    let text = tokio::runtime::Runtime::new().unwrap().block_on(client.metrics()).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    value.unwrap_or_default()
+}
+
+#[test]
+fn a_worker_stopped_while_its_attempt_runs_loses_it_and_its_late_outcome_is_refused() {
+    let cluster = Cluster::start(1, 2);
+    let (master, texts) = (&cluster.masters[0], tempfile::tempdir().unwrap());
+    // A hundred names of one file: little to add and to fetch, much to count.
+    let line = "five words in one line\n";
+    let text = texts.path().join("text");
+    std::fs::write(&text, line.repeat(150_000)).unwrap();
+    let first = &cluster.workers[0];
+    let cid = first.json(&["add", text.to_str().unwrap()])["cid"].as_str().unwrap().to_owned();
+    first.json(&["files", "mkdir", "/ten"]);
+    first.json(&["files", "mkdir", "/hundred"]);
+    for n in 0..10 {
+        first.json(&["files", "cp", &format!("/ipfs/{cid}"), &format!("/ten/{n}")]);
+    }
+    for n in 0..10 {
+        first.json(&["files", "cp", "/ten", &format!("/hundred/{n}")]);
+    }
+    let input = first.json(&["files", "stat", "/hundred"])["cid"].as_str().unwrap().to_owned();
+    // Both hold it, so that the other one needs nobody else.
+    for worker in &cluster.workers {
+        worker.json(&["pin", &input]);
+    }
+    let task = cluster.leecher.json(&["task", "submit", "word-count", &input])["id"].as_str().unwrap().to_owned();
+    let look = || master.json(&["task", "status", &task]);
+    let stopped = eventually("an attempt runs", || {
+        let running = |worker: &&Daemon| counter(worker, "cluster_attempts ") == 1;
+        cluster.workers.iter().find(running)
+    });
+    stopped.signal(Signal::STOP);
+    let before = look();
+    assert_eq!((&before["state"], &before["worker"]), (&"assigned".into(), &stopped.peer.as_str().into()), "{before}");
+    let fence = |task: &Value| task["fence"].as_str().unwrap().split_once('.').unwrap().1.parse::<u64>().unwrap();
+
+    let after = eventually("the other worker does it", || Some(look()).filter(|task| task["state"] == "completed"));
+    assert_ne!(after["worker"], stopped.peer.as_str(), "{after}");
+    assert_eq!(after["attempts"].as_u64(), Some(2), "{after}");
+    assert!(fence(&after) > fence(&before), "{before} {after}");
+    let counted: Value = serde_json::from_slice(&cluster.leecher.ok(&["task", "result", &task])).unwrap();
+    let (files, bytes) = (100, 100 * 150_000 * line.len());
+    assert_eq!(counted, serde_json::json!({"files": files, "bytes": bytes, "lines": 15_000_000, "words": 75_000_000}));
+
+    // Its own outcome comes when it wakes up, is refused, and changes nothing.
+    let stale = r#"cluster_outcomes_total{verdict="stale"} "#;
+    assert_eq!(counter(master, stale), 0);
+    stopped.signal(Signal::CONT);
+    eventually("a late outcome was told and refused", || (counter(master, stale) > 0).then_some(()));
+    assert_eq!(look(), after);
+    assert_eq!(counter(master, r#"cluster_outcomes_total{verdict="accepted"} "#), 1);
+}
+
 #[test]
 fn a_join_that_cannot_work_says_why() {
     let folder = tempfile::tempdir().unwrap();
@@ -343,12 +363,27 @@ fn dhts_of_different_names_stay_apart() {
     assert_eq!(far.ok(&["cat", &cid]), b"in one DHT only\n");
 }
 
-/// Processes whose command line names the folder.
-fn processes(folder: &Path) -> Vec<String> {
+/// Processes whose command line names the folder, by their number.
+fn naming(folder: &Path) -> Vec<(i32, String)> {
     let name = folder.to_str().unwrap();
-    let read = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
-    let lines = std::fs::read_dir("/proc").unwrap().filter_map(|e| read(e.ok()?));
-    lines.map(|l| String::from_utf8_lossy(&l).replace('\0', " ")).filter(|l| l.contains(name)).collect()
+    let read = |entry: std::fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some((pid, String::from_utf8_lossy(&line).replace('\0', " ")))
+    };
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(|e| read(e.ok()?));
+    all.filter(|(_, line)| line.contains(name)).collect()
+}
+
+/// The command lines of processes that name the folder.
+fn processes(folder: &Path) -> Vec<String> {
+    naming(folder).into_iter().map(|(_, line)| line).collect()
+}
+
+/// The daemons of a demo.
+fn daemons(folder: &Path) -> Vec<Pid> {
+    let all = naming(folder).into_iter().filter(|(_, line)| line.contains(" daemon "));
+    all.filter_map(|(pid, _)| Pid::from_raw(pid)).collect()
 }
 
 #[test]
@@ -428,15 +463,46 @@ fn a_demo_whose_step_fails_says_which_and_leaves_nothing() {
 
 #[test]
 fn a_demo_whose_process_dies_takes_its_daemons_along() {
+    // While they are started, and while they all run.
+    for (moment, processes_then) in [("2. ", 1), ("4. ", 5)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut demo =
+            binary().env("TMPDIR", folder.path()).arg("demo").stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(demo.stdout.take().unwrap()));
+        assert!(lines.any(|l| l.is_ok_and(|l| l.starts_with(moment))), "the demo comes to {moment}");
+        assert!(processes(folder.path()).len() >= processes_then);
+        demo.kill().unwrap();
+        demo.wait().unwrap();
+        eventually("the daemons and their folders are gone", || {
+            let left = std::fs::read_dir(folder.path()).unwrap().next().is_some();
+            (!left && processes(folder.path()).is_empty()).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_demo_with_a_daemon_that_hangs_fails_in_time_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let mut demo =
-        binary().env("TMPDIR", folder.path()).arg("demo").stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(demo.stdout.take().unwrap()));
-    let second_step = lines.find(|l| l.as_ref().is_ok_and(|l| l.starts_with("2. ")));
-    assert!(second_step.is_some(), "the demo begins its second step");
-    demo.kill().unwrap();
-    demo.wait().unwrap();
-    eventually("the daemons and their folders are gone", || {
-        std::fs::read_dir(folder.path()).unwrap().next().is_none().then_some(())
-    });
+    let mut demo = binary();
+    demo.env("TMPDIR", folder.path()).args(["demo", "--exit"]);
+    let run = || {
+        let mut demo = demo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(demo.stdout.take().unwrap()));
+        assert!(lines.any(|l| l.is_ok_and(|l| l.starts_with("2. "))), "the demo begins its second step");
+        // Every daemon that has started by now; SIGTERM alone does not end them any more.
+        let hanging = daemons(folder.path());
+        for pid in &hanging {
+            rustix::process::kill_process(*pid, Signal::STOP).unwrap();
+        }
+        let said: Vec<String> = lines.map_while(Result::ok).collect();
+        (hanging.len(), said, demo.wait_with_output().unwrap())
+    };
+    let ((hanging, said, out), took) = timed(run);
+    let why = String::from_utf8_lossy(&out.stderr);
+    assert!(hanging > 0 && took < Duration::from_secs(45), "{hanging} daemons hung, and it took {took:?}");
+    assert_eq!(out.status.code(), Some(1), "{said:?}\n{why}");
+    assert!(why.contains("Verdict: FAILED"), "{said:?}\n{why}");
+    assert_eq!(processes(folder.path()), Vec::<String>::new());
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert!(left.is_empty(), "the demo left {left:?}");
 }

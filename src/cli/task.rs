@@ -28,8 +28,8 @@ pub struct TaskArgs {
 pub enum TaskVerb {
     /// Publish a task; returns when a master has accepted it
     #[command(after_help = "Kinds: noop does nothing; word-count counts files, bytes, lines and words as wc does.
-JSON: {id, state, kind, input, worker, result, error, attempts, accepted_index, accepted_by,
-       outcome_index, outcome_by}; what is not known yet is null. With --wait the exit code is 1 unless completed.
+JSON: {id, state, kind, input, worker, result, error, attempts, fence, accepted_index,
+       accepted_by, outcome_index, outcome_by}; what is not known yet is null. With --wait the exit code is 1 unless completed.
 
 Examples:
   ipfs-kit task submit word-count CID --wait

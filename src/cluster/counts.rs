@@ -1,7 +1,7 @@
 //! Sans-IO: what the cluster's services count, for `/metrics`.
 
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -38,6 +38,8 @@ impl Verdict {
 pub struct Counts {
     messages: Family<[Pair; 2], Counter>,
     calls: Family<[Pair; 1], Counter>,
+    outcomes: Family<[Pair; 1], Counter>,
+    running: Gauge,
 }
 
 impl Counts {
@@ -47,6 +49,9 @@ impl Counts {
         let messages = counts.messages.clone();
         registry.register("cluster_messages", "Messages of the cluster's topics by verdict", messages);
         registry.register("cluster_calls", "Calls of other nodes by kind", counts.calls.clone());
+        let outcomes = counts.outcomes.clone();
+        registry.register("cluster_outcomes", "Outcomes that workers told this leader, by verdict", outcomes);
+        registry.register("cluster_attempts", "Attempts at tasks that run here now", counts.running.clone());
         counts
     }
 
@@ -58,6 +63,16 @@ impl Counts {
     /// A call of `kind` came.
     pub fn called(&self, kind: &'static str) {
         self.calls.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// An outcome that a worker told was `accepted` or is `stale`.
+    pub fn decided(&self, verdict: &'static str) {
+        self.outcomes.get_or_create(&[("verdict", verdict)]).inc();
+    }
+
+    /// So many attempts run here.
+    pub fn running(&self, attempts: usize) {
+        self.running.set(attempts as i64);
     }
 
     /// Messages of `topic` with this verdict so far.

@@ -414,6 +414,8 @@ pub struct TaskReply {
     pub error: Option<String>,
     /// How often it was assigned.
     pub attempts: Option<u32>,
+    /// The last attempt, `EPOCH.INDEX`; a later one's index is greater.
+    pub fence: Option<String>,
     /// The log index of its acceptance.
     pub accepted_index: Option<u64>,
     /// The master whose signed receipt says so.

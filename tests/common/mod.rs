@@ -220,3 +220,49 @@ pub fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
 pub fn with_role<'a>(status: &'a Value, role: &str) -> Vec<&'a Value> {
     status["members"].as_array().into_iter().flatten().filter(|m| m["role"] == role).collect()
 }
+
+/// Some masters and workers, and a leecher that knows the first master's address only.
+pub struct Cluster {
+    _folder: tempfile::TempDir,
+    pub namespace: String,
+    pub masters: Vec<Daemon>,
+    pub workers: Vec<Daemon>,
+    pub leecher: Daemon,
+}
+
+impl Cluster {
+    /// Starts all of them, and returns when every master votes and every worker is alive.
+    pub fn start(masters: usize, workers: usize) -> Cluster {
+        let folder = tempfile::tempdir().unwrap();
+        let namespace = format!("journey-{}", folder.path().file_name().unwrap().to_string_lossy().replace('.', ""));
+        let repo = |name: String| folder.path().join(name);
+        let plain = Start { namespace: &namespace, ..Start::default() };
+        let first = Daemon::start(&repo("master-0".into()), &plain);
+        first.json(&["cluster", "init"]);
+        let address = first.address();
+        let token = |role: &str| {
+            let token = first.json(&["cluster", "token", "create", "--role", role]);
+            token["token"].as_str().unwrap().to_owned()
+        };
+        let join = |name: String, token: &str, role: &str| {
+            Daemon::start(&repo(name), &Start { join: Some((&address, token, role)), ..plain.clone() })
+        };
+        let master_token = token("master");
+        let more: Vec<_> = (1..masters).map(|n| join(format!("master-{n}"), &master_token, "master")).collect();
+        let worker_token = token("worker");
+        let workers: Vec<_> = (0..workers).map(|n| join(format!("worker-{n}"), &worker_token, "worker")).collect();
+        let leecher = join("leecher".into(), &token("leecher"), "leecher");
+        let masters = std::iter::once(first).chain(more).collect::<Vec<_>>();
+        let count = workers.len();
+        masters[0].status_when("every master votes and every worker is alive", |s| {
+            with_role(s, "master").iter().filter(|m| m["voter"] == true).count() == masters.len()
+                && with_role(s, "worker").iter().filter(|m| m["state"] == "alive").count() == count
+        });
+        Cluster { _folder: folder, namespace, masters, workers, leecher }
+    }
+
+    /// Starts a plain daemon on the repo of a member.
+    pub fn restart(&self, repo: &Path) -> Daemon {
+        Daemon::start(repo, &Start { namespace: &self.namespace, ..Start::default() })
+    }
+}

@@ -32,7 +32,7 @@ pub async fn run(ctx: Arc<Ctx>) {
         Ok(outbox) => outbox,
         Err(e) => return tracing::error!("the worker cannot take tasks: {e}"),
     };
-    let (mut runner, mut ends) = Runner::new(ctx.data.clone(), outbox, ctx.tasks.clone());
+    let (mut runner, mut ends) = Runner::new(ctx.data.clone(), outbox, ctx.tasks.clone(), ctx.counts.clone());
     let (mut failures, mut hint) = (0u32, None);
     loop {
         let mut progress = false;

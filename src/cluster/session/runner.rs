@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     base::{Tasks, time},
     cluster::{
+        counts::Counts,
         error::ClusterError,
         model::{Fence, Outcome, TaskId, TaskSpec},
         options::{Assignment, DataPlane},
@@ -37,6 +38,7 @@ struct Running {
 pub struct Runner {
     data: Arc<dyn DataPlane>,
     tasks: Tasks,
+    counts: Counts,
     running: HashMap<TaskId, Running>,
     outbox: Outbox,
     ended: mpsc::Sender<Ended>,
@@ -45,10 +47,15 @@ pub struct Runner {
 
 impl Runner {
     /// A runner; attempts' ends arrive at the receiver and are to be given to [`Runner::ended`].
-    pub fn new(data: Arc<dyn DataPlane>, outbox: Outbox, tasks: Tasks) -> (Self, mpsc::Receiver<Ended>) {
+    pub fn new(
+        data: Arc<dyn DataPlane>,
+        outbox: Outbox,
+        tasks: Tasks,
+        counts: Counts,
+    ) -> (Self, mpsc::Receiver<Ended>) {
         let (ended, ends) = mpsc::channel(MAX_RUNNING);
         let guard = LeaseGuard::new(boot_ms());
-        (Runner { data, tasks, running: HashMap::new(), outbox, ended, guard }, ends)
+        (Runner { data, tasks, counts, running: HashMap::new(), outbox, ended, guard }, ends)
     }
 
     /// The worker's view of its leases.
@@ -83,6 +90,7 @@ impl Runner {
         let cancel = CancellationToken::new();
         let assignment = Assignment { task, fence, spec, cancel: cancel.clone() };
         self.running.insert(task, Running { fence, cancel });
+        self.counts.running(self.running.len());
         let (attempt, ended) = (self.data.start(assignment), self.ended.clone());
         tracing::debug!(%task, %fence, "attempt starts");
         self.tasks.spawn("attempt", async move {
@@ -122,6 +130,7 @@ impl Runner {
     pub fn ended(&mut self, (task, fence, outcome): Ended) -> Result<Up, ClusterError> {
         if self.running.get(&task).is_some_and(|r| r.fence == fence) {
             self.running.remove(&task);
+            self.counts.running(self.running.len());
         }
         let outcome = shorten(outcome);
         let seq = self.outbox.put(Waiting { task, fence, outcome: outcome.clone() })?;

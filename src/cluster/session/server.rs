@@ -170,7 +170,10 @@ async fn pump(
                 }
             },
             Some(done) = commits.next(), if !commits.is_empty() => match done {
-                Ok((seq, verdict)) => Down::CompleteAck { seq, verdict },
+                Ok((seq, verdict)) => {
+                    ctx.counts.decided(verdict.as_str());
+                    Down::CompleteAck { seq, verdict }
+                }
                 Err(e) => break Err(e),
             },
             down = downs.recv() => match down {

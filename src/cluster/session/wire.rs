@@ -133,3 +133,13 @@ pub enum Verdict {
     /// The attempt was not the current one.
     Stale,
 }
+
+impl Verdict {
+    /// The name used on the wire and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Accepted => "accepted",
+            Verdict::Stale => "stale",
+        }
+    }
+}

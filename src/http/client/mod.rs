@@ -138,6 +138,12 @@ impl Client {
         self.send(Ask::get("/api/v1/tasks/status").with("id", id)).await?.json().await
     }
 
+    /// What the node counts, in OpenMetrics' text form.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let text = self.send(Ask::get("/metrics")).await?.bytes().await?;
+        String::from_utf8(text).map_err(|e| ClientError::Malformed { reason: e.to_string() })
+    }
+
     /// Whether the node that answers works on the repo in `folder`; false when none answers soon.
     pub async fn serves(&self, folder: &std::path::Path) -> bool {
         let ask = async {

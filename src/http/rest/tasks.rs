@@ -98,6 +98,7 @@ fn recorded(record: TaskRecord) -> TaskReply {
         result: record.result.map(|c| c.to_string()),
         error: record.error,
         attempts: Some(record.attempts),
+        fence: record.fence.map(|fence| fence.to_string()),
         accepted_index: Some(record.accepted_index),
         accepted_by: None,
         outcome_index: record.state.is_final().then_some(record.changed_index),
