@@ -176,16 +176,21 @@ fn import_params(params: &Params, import: &ImportParams, says_attributes: bool) 
         Some(profile) => ImportParams::profile(profile)?,
         None => import.clone(),
     };
-    // As in Kubo: another hash function than SHA2-256 needs version 1, and version 1 means raw leaves.
+    // As in Kubo: another hash function than SHA2-256 needs version 1, and version 1 means raw leaves, unless a profile says
+    // what leaves are.
+    let leaves_said = given("profile").is_some();
     if let Some(name) = given("hash") {
         out.hash = Hash::parse(name)?;
     }
     match params.number::<u8>("cid-version")? {
         Some(version) => {
             out.cid_version = version;
-            out.raw_leaves = version > 0;
+            out.raw_leaves = if leaves_said { out.raw_leaves } else { version > 0 };
         }
-        None if out.hash != Hash::Sha2_256 && out.cid_version == 0 => (out.cid_version, out.raw_leaves) = (1, true),
+        None if out.hash != Hash::Sha2_256 && out.cid_version == 0 => {
+            out.cid_version = 1;
+            out.raw_leaves |= !leaves_said;
+        }
         None => {}
     }
     match params.flag("raw-leaves")? {
@@ -249,5 +254,35 @@ fn mtime(params: &Params) -> Result<Option<(i64, u32)>, HttpError> {
             Ok(Some((seconds.saturating_add(i64::from(nanos / 1_000_000_000)), nanos % 1_000_000_000)))
         }
         (None, None) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{extract::FromRequestParts, http::Request};
+
+    use super::*;
+
+    async fn params(query: &str) -> ImportParams {
+        let (mut parts, ()) = Request::builder().uri(format!("/add?{query}")).body(()).unwrap().into_parts();
+        let params = Params::from_request_parts(&mut parts, &()).await.unwrap();
+        import_params(&params, &ImportParams::default(), false).unwrap()
+    }
+
+    /// What Kubo does with these options, and with the profile applied to its configuration.
+    #[tokio::test]
+    async fn a_profile_says_what_leaves_are_whatever_the_cids_version() {
+        for (query, version, raw_leaves) in [
+            ("", 0, false),
+            ("cid-version=1", 1, true),
+            ("hash=blake3", 1, true),
+            ("profile=unixfs-v0-2015&cid-version=1", 1, false),
+            ("profile=unixfs-v1-2025&cid-version=0", 0, true),
+            ("profile=unixfs-v1-2025", 1, true),
+            ("profile=unixfs-v1-2025&cid-version=0&raw-leaves=false", 0, false),
+        ] {
+            let params = params(query).await;
+            assert_eq!((params.cid_version, params.raw_leaves), (version, raw_leaves), "{query}");
+        }
     }
 }
