@@ -5,12 +5,18 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    add::AddArgs, block::BlockArgs, cat::CatArgs, cid::CidArgs, cluster::ClusterArgs, connect::ConnectArgs,
-    daemon::DaemonArgs, dag::DagArgs, demo::DemoArgs, files::FilesArgs, get::GetArgs, id::IdArgs, init::InitArgs,
-    list_pins::ListPinsArgs, peers::PeersArgs, pin::PinArgs, refs::RefsArgs, resolve::ResolveArgs,
+    add::AddArgs, block::BlockArgs, cat::CatArgs, cid::CidArgs, cluster::ClusterArgs, config::ConfigArgs,
+    connect::ConnectArgs, daemon::DaemonArgs, dag::DagArgs, demo::DemoArgs, files::FilesArgs, get::GetArgs, id::IdArgs,
+    init::InitArgs, list_pins::ListPinsArgs, peers::PeersArgs, pin::PinArgs, refs::RefsArgs, resolve::ResolveArgs,
     routing::RoutingArgs, task::TaskArgs, unpin::UnpinArgs, version::VersionArgs,
 };
-use crate::{config::duration, dag::cids::CidText};
+use crate::{
+    config::{duration, settings::FILE_VARIABLE},
+    dag::cids::CidText,
+};
+
+/// The environment variable that says how results are written.
+const FORMAT_VARIABLE: &str = "IPFS_KIT_FORMAT";
 
 /// An IPFS peer and a member of a Raft-coordinated cluster in one program.
 ///
@@ -26,7 +32,9 @@ use crate::{config::duration, dag::cids::CidText};
   ipfs-kit cluster init              make the running daemon a cluster's first master
   ipfs-kit task submit word-count CID --wait
 
-Every verb explains itself: ipfs-kit VERB --help")]
+Every verb explains itself: ipfs-kit VERB --help
+Environment: IPFS_KIT_PATH (--repo), IPFS_KIT_CONFIG (--config), IPFS_KIT_API_URL (--api-url), IPFS_KIT_FORMAT
+(--format), IPFS_KIT_TIMEOUT (--timeout), and one for every setting: see 'ipfs-kit config show'.")]
 pub struct Cli {
     #[command(flatten)]
     pub common: Common,
@@ -40,11 +48,14 @@ pub struct Common {
     /// The repo's folder [default: $IPFS_KIT_PATH, else ~/.ipfs_kit]
     #[arg(long, global = true, value_name = "DIR", display_order = 900)]
     pub repo: Option<PathBuf>,
+    /// The settings file, and no other; /dev/null is none [default: the first that is found]
+    #[arg(long, global = true, value_name = "FILE", env = FILE_VARIABLE, hide_env = true, display_order = 899)]
+    pub config: Option<PathBuf>,
     /// The daemon to ask, HOST:PORT or a multiaddress [default: $IPFS_KIT_API_URL, else the one on the repo]
     #[arg(long, global = true, value_name = "ADDR", display_order = 901)]
     pub api_url: Option<String>,
     /// How results are written
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text, display_order = 902)]
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, env = FORMAT_VARIABLE, hide_env = true, display_order = 902)]
     pub format: Format,
     /// The multibase of CIDs in results: base32, base36, base58btc, … [default: as they are]
     #[arg(long, global = true, value_name = "BASE", value_parser = cid_base, display_order = 906)]
@@ -85,6 +96,8 @@ pub enum Format {
 pub enum Verb {
     /// Make a repo with a new identity
     Init(InitArgs),
+    /// Show, change and check settings
+    Config(ConfigArgs),
     /// Run this node until Ctrl-C or SIGTERM
     Daemon(DaemonArgs),
     /// Add files and folders and print their CIDs

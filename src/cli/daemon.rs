@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     base::{Multiaddr, Role},
+    cluster::Cluster,
     config::{Config, DEFAULT_API, Join, address, repo},
     http,
     node::Node,
@@ -37,11 +38,12 @@ A member of a cluster that is started again needs no --join.
 Examples:
   ipfs-kit daemon
   ipfs-kit --repo /data/ipfs daemon --api 127.0.0.1:0 --swarm /ip4/0.0.0.0/tcp/0
-  ipfs-kit daemon --join 192.168.1.7:4001 --token ipk1_... --role worker")]
+  ipfs-kit daemon --join 192.168.1.7:4001 --token ipk1_... --role worker
+What is not said here is taken from the environment and from a settings file: see 'ipfs-kit config --help'.")]
 pub struct DaemonArgs {
     /// Where the API listens, HOST:PORT or a multiaddress; port 0 = any free one
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_API)]
-    pub api: String,
+    #[arg(long, value_name = "ADDR", help = format!("Where the API listens, HOST:PORT or a multiaddress; port 0 = any free one [default: {DEFAULT_API}]"))]
+    pub api: Option<String>,
     /// Where the swarm listens; may be repeated [default: port 4001 over TCP and QUIC]
     #[arg(long, value_name = "MULTIADDR")]
     pub swarm: Vec<String>,
@@ -64,27 +66,62 @@ pub struct DaemonArgs {
 
 impl DaemonArgs {
     fn config(&self, context: &Context) -> Result<Config, Failure> {
-        let mut config = Config::new(context.repo()?);
-        config.api = address::api_bind(&self.api)?;
+        let mut config = context.config()?;
+        if let Some(api) = &self.api {
+            config.api = address::api_bind(api)?;
+        }
         if !self.swarm.is_empty() {
             config.swarm = Some(self.swarm.iter().map(|text| address::swarm(text)).collect::<Result<_, _>>()?);
         }
-        config.dht_namespace = self.dht_namespace.clone();
+        config.dht_namespace = self.dht_namespace.clone().or(config.dht_namespace);
         config.kad_protocol()?;
         if let Some(token) = &self.token {
             let addresses = self.join.iter().map(|text| address::peer(text)).collect::<Result<_, _>>()?;
-            config.join = Some(Join { addresses, token: token.clone(), role: self.role });
+            let role = self.role.or(config.role);
+            config.join = Some(Join { addresses, token: token.clone(), role });
+        } else if !config.join_addresses.is_empty() && Cluster::role_on_disk(&config.repo)?.is_none() {
+            config.join = Some(join_as_set(&config)?);
         }
         Ok(config)
     }
 }
 
+/// The cluster to join by the settings.
+fn join_as_set(config: &Config) -> Result<Join, Failure> {
+    let Some(file) = &config.token_file else {
+        let why = "cluster.join names members, but cluster.token_file names no token; make one with \
+                   'ipfs-kit cluster token create' and put it into a file of its own";
+        return Err(Failure::new(why));
+    };
+    let path = config.path(file, std::env::var_os("HOME"));
+    let token = std::fs::read_to_string(&path)
+        .map_err(|e| Failure::new(format!("cluster.token_file {}: {e}", path.display())))?;
+    Ok(Join { addresses: config.join_addresses.clone(), token: token.trim().to_owned(), role: config.role })
+}
+
+/// What of the libraries' logs is worth reading beside ours.
+fn filter(level: &str) -> String {
+    match level {
+        "error" => "error".to_owned(),
+        level => format!("{level},libp2p=warn,libp2p_kad=error,openraft=error,sled=warn"),
+    }
+}
+
 pub async fn run(args: DaemonArgs, context: &Context) -> Result<(), Failure> {
-    output::log("info,libp2p=warn,libp2p_kad=error,openraft=error,sled=warn");
     // Taken before anything is started, so that no signal finds the process half built.
     let mut stop = Stop::listen()?;
     let throw_away = args.throw_away.map(ThrowAway::follow).transpose()?;
     let config = args.config(context)?;
+    let mut log = config.log.clone();
+    log.file = log.file.map(|path| config.path(&path, std::env::var_os("HOME")));
+    if let Some(folder) = log.file.as_ref().and_then(|file| file.parent()) {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Failure::new(format!("logging.file: {}: {e}", folder.display())))?;
+    }
+    output::log(&log, &filter(&log.level))?;
+    for unknown in &context.settings()?.unknown {
+        context.note(&format!("note: {unknown}; it is ignored"));
+    }
     let folder = config.repo.clone();
     let started = tokio::select! {
         started = start(&args, config, context) => started,
@@ -129,8 +166,8 @@ async fn announce(
     }
     let listener = TcpListener::bind(api).await.map_err(|e| {
         Failure::new(format!(
-            "the API cannot listen on {}: {e}; choose another place with --api 127.0.0.1:PORT",
-            args.api
+            "the API cannot listen on {}: {e}; choose another place with --api 127.0.0.1:PORT or the setting api.address",
+            args.api.clone().unwrap_or_else(|| api.to_string())
         ))
     })?;
     let bound = listener.local_addr().map_err(|e| Failure::new(format!("the API's address: {e}")))?;

@@ -11,6 +11,7 @@ mod block;
 mod cat;
 mod cid;
 mod cluster;
+mod config;
 mod connect;
 mod daemon;
 mod dag;
@@ -35,6 +36,8 @@ mod version;
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use crate::config::{Log, LogFormat};
 
 use args::{Cli, Verb};
 use output::{Context, Failure};
@@ -68,10 +71,11 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
     if !matches!(verb, Verb::Daemon(_)) {
-        output::log("warn");
+        output::log(&Log { level: "warn".into(), format: LogFormat::Text, file: None }, "warn")?;
     }
     match verb {
         Verb::Init(args) => init::run(args, context).await,
+        Verb::Config(args) => config::run(args, context),
         Verb::Daemon(args) => daemon::run(args, context).await,
         Verb::Add(args) => add::run(args, context).await,
         Verb::Cat(args) => cat::run(args, context).await,

@@ -2,22 +2,25 @@
 
 use std::{
     io::{IsTerminal, Write},
+    path::PathBuf,
     process::ExitCode,
+    sync::{Mutex, OnceLock},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::args::{Common, Format};
 use crate::{
     base::{HasKind, cid},
-    config::{ConfigError, repo},
+    config::{
+        Config, ConfigError, DEFAULT_TIMEOUT, Log, LogFormat, Settings, repo,
+        settings::{SYSTEM_FOLDER, Search},
+    },
     dag::cids::CidText,
 };
-
-/// How long to wait when nothing else is said.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a verb ends with an exit code that is not 0.
 #[derive(Debug)]
@@ -58,12 +61,35 @@ impl<E: HasKind> From<E> for Failure {
 pub struct Context {
     /// The flags of every verb.
     pub common: Common,
+    settings: OnceLock<Result<Settings, ConfigError>>,
 }
 
 impl Context {
     /// The flags, ready for use.
     pub fn new(common: Common) -> Self {
-        Context { common }
+        Context { common, settings: OnceLock::new() }
+    }
+
+    /// Where settings files are looked for.
+    pub fn search(&self) -> Search {
+        Search {
+            named: self.common.config.clone().filter(|path| !path.as_os_str().is_empty()),
+            here: ".".into(),
+            repo: self.repo().ok(),
+            home: std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
+            system: SYSTEM_FOLDER.into(),
+        }
+    }
+
+    /// What file and environment say; read once.
+    pub fn settings(&self) -> Result<&Settings, ConfigError> {
+        let load = || Settings::load(&self.search(), &|name| std::env::var(name).ok());
+        self.settings.get_or_init(load).as_ref().map_err(Clone::clone)
+    }
+
+    /// The settings of the repo.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        self.settings()?.config(self.repo()?)
     }
 
     /// The repo's folder.
@@ -71,9 +97,13 @@ impl Context {
         repo::folder(self.common.repo.clone(), std::env::var_os(repo::REPO_VARIABLE), std::env::var_os("HOME"))
     }
 
-    /// The time limit: the flag's, else 60 s; `None` for the flag's 0.
+    /// The time limit: the flag's, else the settings'; `None` for 0. Wrong settings are another's to tell.
     pub fn timeout(&self) -> Option<Duration> {
-        self.timeout_or(Some(DEFAULT_TIMEOUT))
+        let said = || self.settings().and_then(|settings| settings.config("")).map(|config| config.timeout);
+        match self.common.timeout {
+            None => said().unwrap_or(Some(DEFAULT_TIMEOUT)),
+            Some(_) => self.timeout_or(None),
+        }
     }
 
     /// The time limit: the flag's, else another default.
@@ -261,15 +291,27 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// Sends the log to standard error; `RUST_LOG` changes what is logged.
-pub fn log(default: &str) {
+/// Sends the log to standard error or to a file. `RUST_LOG`, when it is set, decides what is logged; else `filter` does.
+pub fn log(log: &Log, filter: &str) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let _ = tracing_subscriber::fmt()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(filter));
+    let to = match &log.file {
+        None => BoxMakeWriter::new(std::io::stderr),
+        Some(path) => {
+            let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            let file = opened.map_err(|e| Failure::new(format!("logging.file {}: {e}", path.display())))?;
+            BoxMakeWriter::new(Mutex::new(file))
+        }
+    };
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(to)
         // Else it would panic when nobody reads standard error any more.
         .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
+        .with_ansi(log.file.is_none() && std::io::stderr().is_terminal());
+    let _ = match log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::output::{Context, Failure};
 use crate::{
-    config::{Config, repo},
+    config::repo,
     http::{Client, ClientError},
     node::Node,
 };
@@ -40,6 +40,8 @@ impl Reached {
 
 /// Finds the node to ask.
 pub async fn node(context: &Context, need: Need) -> Result<Reached, Failure> {
+    // What is wrong with the settings is said before anything is done without them.
+    context.settings()?;
     let named = context.common.api_url.clone();
     let named = named.or_else(|| std::env::var(repo::API_VARIABLE).ok().filter(|url| !url.is_empty()));
     if let Some(url) = named {
@@ -62,7 +64,7 @@ pub async fn node(context: &Context, need: Need) -> Result<Reached, Failure> {
             folder.display()
         )));
     }
-    let opened = Node::builder().config(Config::new(folder)).offline().start().await?;
+    let opened = Node::builder().config(context.settings()?.config(folder)?).offline().start().await?;
     Ok(Reached { client: dressed(Client::in_process(opened.clone()), context), opened: Some(opened) })
 }
 

@@ -1,5 +1,7 @@
 //! Sans-IO: what can be wrong with settings.
 
+use std::path::PathBuf;
+
 use crate::base::{HasKind, Kind};
 
 /// Why a setting is not usable.
@@ -36,6 +38,46 @@ pub enum ConfigError {
     Duration {
         /// What was given.
         text: String,
+    },
+    /// Something in a settings file is wrong.
+    #[error("{}:{line}:{column}: {reason}", file.display())]
+    Place {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1, in characters.
+        column: usize,
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
+    /// A settings file cannot be used at all.
+    #[error("the settings file {}: {reason}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An environment variable is wrong.
+    #[error("the variable {name}: {reason}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
+    /// A value that was to be set is wrong.
+    #[error("{reason}")]
+    Setting {
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
+    /// Settings that are fine alone do not go together.
+    #[error("settings that do not go together: {reason}")]
+    Together {
+        /// What is wrong.
+        reason: String,
     },
     /// There is no folder to use.
     #[error("no folder for the repo: set --repo DIR, IPFS_KIT_PATH or HOME")]

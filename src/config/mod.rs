@@ -2,20 +2,34 @@
 //!
 //! For the floors that start things (`node`, `cli`). What always holds: a [`Config`] names absolute facts (a folder,
 //! socket addresses, multiaddresses), never text that still has to be parsed. Start with [`Config`]; [`address`] turns
-//! what people type into addresses, [`repo`] finds the folder, [`duration`] reads spans of time.
+//! what people type into addresses, [`repo`] finds the folder, [`duration`] reads spans of time; [`settings`] reads files
+//! and the environment, by the table in [`keys`], which `docs/configuration.md` shows to people.
 
 pub mod address;
 pub mod duration;
+mod edit;
 pub mod error;
+pub mod keys;
 pub mod repo;
+pub mod settings;
+mod tree;
+pub mod value;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub use error::ConfigError;
+pub use settings::Settings;
 
 use crate::{
     base::{Multiaddr, Role},
     dag::ImportParams,
+    net::NetLimits,
+    store::StoreOptions,
 };
 
 /// The swarm port of IPFS, used when it is free.
@@ -24,6 +38,8 @@ pub const DEFAULT_SWARM_PORT: u16 = 4001;
 pub const DEFAULT_API: &str = "127.0.0.1:5001";
 /// The Kademlia protocol of the local profile.
 pub const LAN_KAD_PROTOCOL: &str = "/ipfs/lan/kad/1.0.0";
+/// How long is waited for an answer or its next piece when nothing else is said.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest DHT namespace, in bytes.
 pub const MAX_NAMESPACE_BYTES: usize = 64;
 
@@ -43,6 +59,26 @@ pub struct Join {
     pub role: Option<Role>,
 }
 
+/// What the daemon logs, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// error, warn, info, debug or trace.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Where lines are appended; `None` = standard error.
+    pub file: Option<PathBuf>,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
 /// Settings of one node.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -58,6 +94,24 @@ pub struct Config {
     pub join: Option<Join>,
     /// How files and folders become blocks when nothing else is said.
     pub import: ImportParams,
+    /// Addresses to announce beside those listened on.
+    pub announce: Vec<Multiaddr>,
+    /// How much the network may take.
+    pub limits: NetLimits,
+    /// How the repo is opened.
+    pub store: StoreOptions,
+    /// How long a caller that says nothing waits for an answer or its next piece; `None` = for ever.
+    pub timeout: Option<Duration>,
+    /// Most tasks at once; `None` = as many as the machine has cores.
+    pub parallel_tasks: Option<u32>,
+    /// What to ask to be when joining a cluster without saying so.
+    pub role: Option<Role>,
+    /// Members of the cluster to join, with the token in [`Config::token_file`].
+    pub join_addresses: Vec<Multiaddr>,
+    /// The file with the token.
+    pub token_file: Option<PathBuf>,
+    /// What the daemon logs.
+    pub log: Log,
 }
 
 impl Config {
@@ -70,6 +124,23 @@ impl Config {
             dht_namespace: None,
             join: None,
             import: ImportParams::default(),
+            announce: Vec::new(),
+            limits: NetLimits::default(),
+            store: StoreOptions::default(),
+            timeout: Some(DEFAULT_TIMEOUT),
+            parallel_tasks: None,
+            role: None,
+            join_addresses: Vec::new(),
+            token_file: None,
+            log: Log { level: "info".into(), format: LogFormat::Text, file: None },
+        }
+    }
+
+    /// A path as it stands in a setting: `~/…` lies in the home folder, a relative one in the repo.
+    pub fn path(&self, path: &Path, home: Option<OsString>) -> PathBuf {
+        match (path.strip_prefix("~"), home.filter(|home| !home.is_empty())) {
+            (Ok(rest), Some(home)) => PathBuf::from(home).join(rest),
+            _ => self.repo.join(path),
         }
     }
 

@@ -88,11 +88,11 @@ impl Params {
         parsed.map(Some).map_err(|_| HttpError::usage(format!("{name}={text} is not a number that fits here")))
     }
 
-    /// How long the caller wants to wait.
+    /// How long the caller wants to wait; 0 is for ever.
     pub fn timeout(&self) -> Result<Option<Duration>, HttpError> {
         match self.text("timeout").filter(|t| !t.is_empty()) {
             None => Ok(None),
-            Some(text) => Ok(Some(duration::parse(text)?).filter(|d| !d.is_zero())),
+            Some(text) => Ok(Some(duration::parse(text)?).map(|d| if d.is_zero() { Duration::MAX } else { d })),
         }
     }
 }

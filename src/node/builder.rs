@@ -1,6 +1,6 @@
 //! The order in which a node's services are built.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
@@ -13,8 +13,8 @@ use crate::{
     exchange::Exchange,
     net::{Net, NetError, NetOptions},
     routing::Routing,
-    store::{Repo, StoreOptions},
-    work::Work,
+    store::Repo,
+    work::{Registry, Work},
 };
 
 /// Describes a node before it is started.
@@ -87,7 +87,7 @@ impl NodeBuilder {
         let repo = open(&config).await?;
         let tasks = Tasks::new();
         if self.offline {
-            let content = Content::new(repo.clone(), None, None);
+            let content = waiting(Content::new(repo.clone(), None, None), &config);
             let inner = Inner { config, repo, content, tasks, online: None, notices: Vec::new() };
             return Ok(Node { inner: Arc::new(inner) });
         }
@@ -115,8 +115,8 @@ impl NodeBuilder {
 
 /// Opening reads indexes and may repair what a power cut tore, so it runs beside the async tasks.
 async fn open(config: &Config) -> Result<Repo, NodeError> {
-    let folder = config.repo.clone();
-    let opening = tokio::task::spawn_blocking(move || Repo::open(&folder, StoreOptions::default()));
+    let (folder, options) = (config.repo.clone(), config.store.clone());
+    let opening = tokio::task::spawn_blocking(move || Repo::open(&folder, options));
     match opening.await {
         Ok(opened) => Ok(opened?),
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -129,18 +129,28 @@ async fn assemble(config: &Config, repo: &Repo, tasks: &Tasks) -> Result<(Conten
     let net = listen(config, repo, tasks, &mut notices).await?;
     let routing = Routing::start(net.clone(), repo.soft().clone(), tasks);
     let exchange = Exchange::start(net.clone(), routing.clone(), repo.blocks().clone(), tasks);
-    let content = Content::new(repo.clone(), Some(exchange.clone()), Some(routing.clone()));
+    let content = waiting(Content::new(repo.clone(), Some(exchange.clone()), Some(routing.clone())), config);
     routing.set_roots(roots::pages(repo.clone()));
-    let data = Arc::new(Work::builtin(content.clone()));
+    let data = Arc::new(match config.parallel_tasks {
+        Some(most) => Work::new(content.clone(), Registry::builtin(), most),
+        None => Work::builtin(content.clone()),
+    });
     let options = ClusterOptions { repo: repo.clone(), net: net.clone(), data, timing: Timing::default() };
     let cluster = Cluster::start(options, tasks).await?;
     Ok((content, Online { net, routing, exchange, cluster }, notices))
+}
+
+/// Content that waits for a block as long as the settings say.
+fn waiting(content: Content, config: &Config) -> Content {
+    content.with_timeout(config.timeout.unwrap_or(Duration::MAX))
 }
 
 async fn listen(config: &Config, repo: &Repo, tasks: &Tasks, notices: &mut Vec<String>) -> Result<Net, NodeError> {
     let mut options = NetOptions::new(repo.keypair().clone());
     options.agent_version = config::agent_version();
     options.kad_protocol = config.kad_protocol()?;
+    options.announce = config.announce.clone();
+    options.limits = config.limits.clone();
     // Leechers ask the DHT and do not carry it.
     options.kad_server = role(Cluster::role_on_disk(repo.dir())?, config.join.as_ref()) != Some(Role::Leecher);
     let (first, fallback) = config.listen();

@@ -18,7 +18,10 @@ pub const GUARD: Duration = Duration::from_secs(60);
 /// The built binary, with nothing of the caller's environment that would redirect it.
 pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ipfs-kit"));
-    command.env_remove("IPFS_KIT_PATH").env_remove("IPFS_KIT_API_URL").stdin(Stdio::null());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IPFS_KIT_")) {
+        command.env_remove(name);
+    }
+    command.env("IPFS_KIT_CONFIG", "/dev/null").stdin(Stdio::null());
     command
 }
 

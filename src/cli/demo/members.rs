@@ -9,6 +9,8 @@ use std::{
 };
 
 use serde_json::Value;
+
+use crate::config::settings::FILE_VARIABLE;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -67,7 +69,7 @@ impl Cast {
         if let Some((address, token, role)) = join {
             command.args(["--join", address, "--token", token, "--role", role]);
         }
-        command.env_remove("IPFS_KIT_API_URL").env_remove("IPFS_KIT_PATH");
+        apart(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         // A group of its own: Ctrl-C reaches the demo, which then stops the daemons in order.
         command.process_group(0);
@@ -181,8 +183,17 @@ async fn ask(binary: &PathBuf, api: &str, args: &[&str]) -> Result<Value, String
     serde_json::from_slice(&out).map_err(|e| format!("'{}' did not answer with JSON: {e}", args.join(" ")))
 }
 
+/// What the person has set for nodes of their own is not for those of the demo.
+fn apart(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IPFS_KIT_")) {
+        command.env_remove(name);
+    }
+    command.env(FILE_VARIABLE, "/dev/null");
+}
+
 async fn run(binary: &PathBuf, api: &str, args: &[&str]) -> Result<Vec<u8>, String> {
     let mut command = Command::new(binary);
+    apart(&mut command);
     command.args(["--api-url", api]).args(args).stdin(Stdio::null()).kill_on_drop(true);
     let shown = args.join(" ");
     let out = tokio::time::timeout(COMMAND, command.output())

@@ -37,15 +37,19 @@ const PROBE: Duration = Duration::from_secs(2);
 pub struct Client {
     transport: Transport,
     limit: Option<Duration>,
+    /// Whether the node is told that there is no limit.
+    patient: bool,
     /// Stands in the query of every request.
     every: Vec<(&'static str, String)>,
 }
 
 impl Client {
-    /// The same client with a time limit: for the answer to begin, and for each further piece of it. The node gets the
+    /// The same client with a time limit (`None` = for ever, where a client that was told nothing waits as long as the node
+    /// is set to): for the answer to begin, and for each further piece of it. The node gets the
     /// limit too and gives its reason when it is over.
     pub fn with_timeout(mut self, limit: Option<Duration>) -> Self {
         self.limit = limit;
+        self.patient = limit.is_none();
         self
     }
 
@@ -71,6 +75,8 @@ impl Client {
         ask.query.extend(self.every.iter().cloned());
         if let Some(limit) = self.limit {
             ask = ask.with("timeout", format!("{}ms", limit.as_millis()));
+        } else if self.patient {
+            ask = ask.with("timeout", "0");
         }
         self.transport.send(ask).await
     }

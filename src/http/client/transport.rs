@@ -301,13 +301,19 @@ impl super::Client {
         Ok(super::Client {
             transport: Transport::Tcp { host, port, tasks: Tasks::new() },
             limit: None,
+            patient: false,
             every: Vec::new(),
         })
     }
 
     /// A client of a node in this process: the same routes, without a socket.
     pub fn in_process(node: crate::node::Node) -> Self {
-        super::Client { transport: Transport::Local(crate::http::router(node)), limit: None, every: Vec::new() }
+        super::Client {
+            transport: Transport::Local(crate::http::router(node)),
+            limit: None,
+            patient: false,
+            every: Vec::new(),
+        }
     }
 }
 
