@@ -142,7 +142,7 @@ impl Hash {
         let name = name.to_ascii_lowercase();
         let sized = |prefix: &str, zero: u64, bytes: std::ops::RangeInclusive<u64>| -> Option<u64> {
             let bits: u64 = name.strip_prefix(prefix)?.parse().ok()?;
-            (bits % 8 == 0 && bytes.contains(&(bits / 8))).then_some(zero + bits / 8)
+            (bits.is_multiple_of(8) && bytes.contains(&(bits / 8))).then_some(zero + bits / 8)
         };
         let code = match name.as_str() {
             "identity" => 0x00,

@@ -88,7 +88,7 @@ fn find(name: &str) -> Result<&'static Key, Failure> {
     keys::find(name).ok_or_else(|| Failure::new(settings::unknown(name)))
 }
 
-fn effective<'a>(context: &'a Context) -> Result<(&'a Settings, Config), Failure> {
+fn effective(context: &Context) -> Result<(&Settings, Config), Failure> {
     let settings = context.settings()?;
     Ok((settings, settings.config(context.repo().unwrap_or_default())?))
 }

@@ -221,12 +221,12 @@ mod tests {
         #[test]
         fn nothing_else_changes(text in "[-abc:\\[\\]{},# \n'\"]{0,40}", value in "[ -~]{1,12}") {
             let value = value.trim().to_owned();
-            if let (Ok(before), false) = (parse(&text), value.is_empty()) {
-                if let Ok(edited) = set(&text, &["a", "b"], std::slice::from_ref(&value), false, false) {
-                    let after = parse(&edited).unwrap();
-                    proptest::prop_assert!(after.leaves().len() + 1 >= before.leaves().len());
-                    proptest::prop_assert_eq!(words(find(&after, &["a", "b"]).0.unwrap()), vec![value]);
-                }
+            if let (Ok(before), false) = (parse(&text), value.is_empty())
+                && let Ok(edited) = set(&text, &["a", "b"], std::slice::from_ref(&value), false, false)
+            {
+                let after = parse(&edited).unwrap();
+                proptest::prop_assert!(after.leaves().len() + 1 >= before.leaves().len());
+                proptest::prop_assert_eq!(words(find(&after, &["a", "b"]).0.unwrap()), vec![value]);
             }
         }
     }

@@ -187,7 +187,7 @@ pub fn size(bytes: u64) -> String {
         ("KiB", 1 << 10),
         ("KB", 1_000),
     ];
-    match SHOWN.iter().find(|(_, unit)| bytes >= *unit && bytes % unit == 0) {
+    match SHOWN.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", bytes / unit),
         None => bytes.to_string(),
     }
@@ -197,7 +197,7 @@ pub fn size(bytes: u64) -> String {
 pub fn time(span: Duration) -> String {
     const SHOWN: [(&str, u128); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
     let ms = span.as_millis();
-    match SHOWN.iter().find(|(_, unit)| ms >= *unit && ms % unit == 0) {
+    match SHOWN.iter().find(|(_, unit)| ms >= *unit && ms.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", ms / unit),
         None if ms == 0 => "0".into(),
         None => format!("{ms}ms"),

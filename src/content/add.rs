@@ -215,6 +215,6 @@ pub(super) fn tell_progress(events: &Option<tokio::sync::mpsc::Sender<AddEvent>>
 /// Tells that something was added; a listener that has gone does not matter.
 pub(super) async fn tell(events: &Option<tokio::sync::mpsc::Sender<AddEvent>>, added: Added) {
     if let Some(events) = events {
-        let _ = events.send(AddEvent::Added(added)).await;
+        let _ = events.send(AddEvent::Added(Box::new(added))).await;
     }
 }

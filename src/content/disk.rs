@@ -100,7 +100,7 @@ impl Reader {
     }
 
     fn read(&self, mut walker: Walker) -> Result<(), Stop> {
-        while let Some(found) = walker.next()? {
+        while let Some(found) = walker.step()? {
             match found {
                 Found::Dir(name, found) => self.say(News::Dir(name, found))?,
                 Found::DirEnd(name) => self.say(News::DirEnd(name))?,

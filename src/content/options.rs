@@ -83,7 +83,7 @@ pub enum AddEvent {
         bytes: u64,
     },
     /// An item is done: a file, a symbolic link, or (when all are read) a directory.
-    Added(Added),
+    Added(Box<Added>),
 }
 
 /// Something that was added.

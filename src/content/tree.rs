@@ -330,10 +330,14 @@ impl TreeAdder {
             let gone = |_| ContentError::Internal { what: "nobody takes the shards".into() };
             for entry in sorted {
                 builder.push(entry.map_err(|e| ContentError::io(&dir, e))?, &mut out)?;
-                out.drain(..).try_for_each(|block| sender.blocking_send(block)).map_err(gone)?;
+                for block in out.drain(..) {
+                    sender.blocking_send(block).map_err(gone)?;
+                }
             }
             let root = builder.finish(&mut out)?;
-            out.into_iter().try_for_each(|block| sender.blocking_send(block)).map_err(gone)?;
+            for block in out {
+                sender.blocking_send(block).map_err(gone)?;
+            }
             Ok(root)
         });
         while let Some(block) = shards.recv().await {

@@ -78,7 +78,7 @@ impl Walker {
     }
 
     /// What comes next; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Found>, ContentError> {
+    pub fn step(&mut self) -> Result<Option<Found>, ContentError> {
         if let Some((path, name)) = self.root.take() {
             return self.meet(path, name).map(Some);
         }
@@ -104,7 +104,7 @@ impl Walker {
     /// Walks to the end: bytes of all files that are met.
     pub fn total(mut self) -> Result<u64, ContentError> {
         let mut bytes = 0u64;
-        while let Some(found) = self.next()? {
+        while let Some(found) = self.step()? {
             if let Found::File(.., size) = found {
                 bytes = bytes.saturating_add(size);
             }
@@ -185,7 +185,7 @@ mod tests {
     fn names(path: &Path, options: WalkOptions) -> Result<Vec<String>, ContentError> {
         let mut walker = Walker::new(path, b"r", options);
         let mut out = Vec::new();
-        while let Some(found) = walker.next()? {
+        while let Some(found) = walker.step()? {
             let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
             out.push(match found {
                 Found::Dir(name, _) => text(&name) + "/",

@@ -61,7 +61,7 @@ pub(super) struct Modifier<'a> {
 /// Leaves to append, in order.
 enum Leaves {
     Made(VecDeque<Child>),
-    Zeros { leaf: Child, count: u64, last: Option<Child> },
+    Zeros { leaf: Box<Child>, count: u64, last: Option<Box<Child>> },
 }
 
 impl Leaves {
@@ -75,10 +75,10 @@ impl Leaves {
     fn next(&mut self) -> Option<Child> {
         match self {
             Leaves::Made(made) => made.pop_front(),
-            Leaves::Zeros { count: 0, last, .. } => last.take(),
+            Leaves::Zeros { count: 0, last, .. } => last.take().map(|last| *last),
             Leaves::Zeros { leaf, count, .. } => {
                 *count -= 1;
-                Some(*leaf)
+                Some(**leaf)
             }
         }
     }
@@ -114,8 +114,8 @@ impl<'a> Modifier<'a> {
             let rest = (gap % ZEROS_BYTES) as usize;
             let made = self.leaves(vec![zeros.clone(), zeros.slice(..rest)]).await?;
             if let (Some(leaf), Some(last)) = (made.front(), made.back()) {
-                let last = (rest > 0).then_some(*last);
-                self.append(Leaves::Zeros { leaf: *leaf, count: gap / ZEROS_BYTES, last }).await?;
+                let last = (rest > 0).then(|| Box::new(*last));
+                self.append(Leaves::Zeros { leaf: Box::new(*leaf), count: gap / ZEROS_BYTES, last }).await?;
             }
         }
         self.at = offset;

@@ -199,7 +199,7 @@ impl Reader {
     }
 
     fn tree(&mut self, mut walker: Walker) -> Result<(), Stop> {
-        while let Some(found) = walker.next()? {
+        while let Some(found) = walker.step()? {
             match found {
                 Found::Dir(name, found) => self.head(&name, &found, "application/x-directory")?,
                 Found::DirEnd(_) => {}

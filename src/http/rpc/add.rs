@@ -45,7 +45,7 @@ pub async fn add(State(node): State<Node>, params: Params, form: Multipart) -> R
             Event::Progress { path, bytes } if progress => {
                 Some(AddEvent { name: path, bytes: Some(bytes), ..AddEvent::default() })
             }
-            Event::Added(added) if !silent => Some(line(added)),
+            Event::Added(added) if !silent => Some(line(*added)),
             _ => None,
         };
         futures::future::ready(line.map(|l| Ok(reply::line(&l))))

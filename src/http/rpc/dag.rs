@@ -81,7 +81,7 @@ async fn import(State(node): State<Node>, params: Params, mut form: Multipart) -
     let stats = import.stats();
     let stats = ImportStats { block_count: stats.blocks, block_bytes_count: stats.bytes };
     let roots = import.finish().await?;
-    let told = params.flag("stats")?.unwrap_or(false).then(|| ImportEvent { stats: Some(stats), root: None });
+    let told = params.flag("stats")?.unwrap_or(false).then_some(ImportEvent { stats: Some(stats), root: None });
     let roots = stream::iter(roots).filter_map(move |root| {
         let content = content.clone();
         async move {
