@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::{
     add::AddArgs, block::BlockArgs, cat::CatArgs, cid::CidArgs, cluster::ClusterArgs, config::ConfigArgs,
     connect::ConnectArgs, daemon::DaemonArgs, dag::DagArgs, demo::DemoArgs, files::FilesArgs, get::GetArgs, id::IdArgs,
-    init::InitArgs, list_pins::ListPinsArgs, peers::PeersArgs, pin::PinArgs, refs::RefsArgs, resolve::ResolveArgs,
-    routing::RoutingArgs, task::TaskArgs, unpin::UnpinArgs, version::VersionArgs,
+    init::InitArgs, list_pins::ListPinsArgs, peers::PeersArgs, pin::PinArgs, refs::RefsArgs, repo::RepoArgs,
+    resolve::ResolveArgs, routing::RoutingArgs, task::TaskArgs, unpin::UnpinArgs, version::VersionArgs,
 };
 use crate::{
     config::{duration, settings::FILE_VARIABLE},
@@ -116,6 +116,8 @@ pub enum Verb {
     Cid(CidArgs),
     /// List what blocks link to
     Refs(RefsArgs),
+    /// Measure what this node keeps, and keep it in order
+    Repo(RepoArgs),
     /// Show what a path leads to
     Resolve(ResolveArgs),
     /// Show who this node is and where it listens

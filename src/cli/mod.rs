@@ -26,6 +26,7 @@ mod peers;
 mod pin;
 mod reach;
 mod refs;
+mod repo;
 mod resolve;
 mod routing;
 mod task;
@@ -84,6 +85,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Block(args) => block::run(args, context).await,
         Verb::Cid(args) => cid::run(args, context),
         Verb::Refs(args) => refs::run(args, context).await,
+        Verb::Repo(args) => repo::run(args, context).await,
         Verb::Resolve(args) => resolve::run(args, context).await,
         Verb::Get(args) => get::run(args, context).await,
         Verb::Id(args) => id::run(args, context).await,

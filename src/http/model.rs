@@ -4,6 +4,8 @@ pub mod dag;
 
 pub mod files;
 
+pub mod repo;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

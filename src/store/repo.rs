@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
@@ -71,7 +72,7 @@ struct Inner {
 }
 
 /// Version of the folder's layout.
-const LAYOUT: &str = "1";
+pub const LAYOUT: &str = "1";
 const KEY_FILE: &str = "identity.key";
 const ID_FILE: &str = "storage_id";
 const VERSION_FILE: &str = "version";
@@ -172,6 +173,28 @@ impl Repo {
     /// What can be relearnt: address books, reputation, DHT records. May be found empty after a crash.
     pub fn soft(&self) -> &Arc<dyn Kv> {
         &self.inner.soft
+    }
+
+    /// Bytes of all files in the folder; blocks.
+    pub fn disk_bytes(&self) -> Result<u64, StoreError> {
+        let mut folders = vec![self.inner.dir.clone()];
+        let mut bytes = 0;
+        let mut measure = || -> io::Result<()> {
+            while let Some(folder) = folders.pop() {
+                let Some(entries) = there(fs::read_dir(folder))? else { continue };
+                for entry in entries {
+                    let entry = entry?;
+                    let Some(found) = there(entry.metadata())? else { continue };
+                    match found.is_dir() {
+                        true => folders.push(entry.path()),
+                        false => bytes += found.len(),
+                    }
+                }
+            }
+            Ok(())
+        };
+        measure().map_err(StoreError::io("measuring the repo"))?;
+        Ok(bytes)
     }
 
     /// Opens the write-ahead log `raft/NAME`; one log can be open once at a time.
@@ -293,6 +316,14 @@ fn decode_id(text: &[u8]) -> Option<[u8; 16]> {
     HEXLOWER.decode(text.trim_ascii()).ok()?.try_into().ok()
 }
 
+/// What was found, if it is still there: files come and go while they are looked at.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 fn layout(dir: &Path, reason: String) -> StoreError {
     StoreError::Layout { dir: dir.into(), reason }
 }
@@ -307,7 +338,7 @@ fn open_already(name: &str) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::base::{Block, Codec, Hash};

@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod form;
 mod pins;
+mod repo;
 mod transport;
 mod upload;
 

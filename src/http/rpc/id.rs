@@ -11,10 +11,8 @@ use crate::{
         params::Params,
     },
     node::Node,
+    store::repo::LAYOUT,
 };
-
-/// The repo layout that clients are told.
-const REPO_VERSION: &str = "1";
 
 /// Who this node, or a peer it is connected to, is.
 pub async fn id(State(node): State<Node>, params: Params) -> Result<Json<IdReply>, HttpError> {
@@ -59,7 +57,7 @@ pub async fn version() -> Json<VersionReply> {
     Json(VersionReply {
         version: env!("CARGO_PKG_VERSION").into(),
         commit: String::new(),
-        repo: REPO_VERSION.into(),
+        repo: LAYOUT.into(),
         system: format!("{}/{}", std::env::consts::ARCH, std::env::consts::OS),
         golang: String::new(),
     })

@@ -13,6 +13,7 @@ mod part;
 mod pin;
 mod read;
 mod refs;
+mod repo;
 mod routing;
 mod swarm;
 
@@ -53,6 +54,7 @@ pub fn routes() -> Router<Node> {
         .merge(cid::routes())
         .merge(dag::routes())
         .merge(refs::routes())
+        .merge(repo::routes())
         .layer(middleware::map_response(error::as_kubo))
 }
 

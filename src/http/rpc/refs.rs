@@ -62,7 +62,7 @@ fn edge(found: &Reference, format: &str, text: CidText) -> String {
 }
 
 /// Every block here; as in Kubo as raw ones, for blocks are kept by their hash.
-async fn local(State(node): State<Node>, params: Params) -> Result<Response<Body>, HttpError> {
+pub async fn local(State(node): State<Node>, params: Params) -> Result<Response<Body>, HttpError> {
     let text = params.cid_text()?;
     let lines = content(&node, &params)?.local_refs().map(move |found| {
         let raw = found.map(|cid| Cid::new_v1(Codec::Raw.code(), *cid.hash()))?;

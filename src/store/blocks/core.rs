@@ -51,6 +51,8 @@ pub(super) struct Core {
     /// Up to where in which segment all is durable.
     pub synced_at: Mutex<(u32, u64)>,
     poison: OnceLock<String>,
+    /// Most bytes of segment files; the greatest number when nothing limits them.
+    pub limit: AtomicU64,
     /// The store is being closed: what can be left for later is.
     pub closing: AtomicBool,
     pub news: broadcast::Sender<Cid>,
@@ -90,6 +92,7 @@ impl Core {
             written: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             poison: OnceLock::new(),
+            limit: AtomicU64::new(u64::MAX),
             closing: AtomicBool::new(false),
             news: broadcast::channel(NEWS).0,
             damage,

@@ -241,6 +241,11 @@ impl Blocks {
         self.inner.core.index().stat()
     }
 
+    /// Most bytes that blocks may take on the disk; `None` when nothing limits them.
+    pub fn limit(&self) -> Option<u64> {
+        Some(self.inner.core.limit.load(Ordering::Relaxed)).filter(|limit| *limit < u64::MAX)
+    }
+
     /// About `limit` content ids from `from` on, and where to go on (`None` at the end); a page may be empty before
     /// the end. Blocks put or removed meanwhile may or may not be listed.
     pub async fn list(&self, from: Option<Cursor>, limit: usize) -> Result<(Vec<Cid>, Option<Cursor>), StoreError> {

@@ -1,0 +1,27 @@
+//! Sans-IO: the JSON of `repo`, in Kubo's shapes.
+
+use serde::{Deserialize, Serialize};
+
+/// `repo/stat` and `stats/repo`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct RepoStat {
+    /// Bytes of all files of the repo.
+    pub repo_size: u64,
+    /// Most bytes that blocks may take on the disk; the greatest number there is when nothing limits them.
+    pub storage_max: u64,
+    /// Blocks; 0 when only sizes were asked for.
+    pub num_objects: u64,
+    /// The repo's folder; empty when only sizes were asked for.
+    pub repo_path: String,
+    /// Its layout, as `fs-repo@1`; empty when only sizes were asked for.
+    pub version: String,
+}
+
+/// `repo/version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RepoVersion {
+    /// The layout's number.
+    pub version: String,
+}
