@@ -126,7 +126,8 @@ pub async fn beats(ctx: Arc<Ctx>) {
     let mut told: Option<PeerId> = None;
     loop {
         beat.tick().await;
-        if status.borrow().is_leader {
+        // A master whose Raft has stopped takes no part any more, and must not count as one that does.
+        if status.borrow().is_leader || status.borrow().stopped.is_some() {
             continue;
         }
         let mut next = told.take().into_iter().chain(ctx.candidates(None)).collect::<Vec<_>>();

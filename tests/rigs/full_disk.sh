@@ -131,6 +131,8 @@ for fault in fdatasync:error=EIO pwrite64:error=ENOSPC; do
   echo "   ${#DONE[@]} tasks acknowledged, then: $(cat "$SCRATCH/said")"
   check "in the end none is acknowledged" test $i -lt 40
   check "later ones are refused with what to do" fails "then restart" kit "$master" task submit noop --direct --timeout 10s
+  no_leader() { [ "$(kit "$master" cluster status --format json | jq -r .leader)" = null ]; }
+  check "it calls itself leader no more" no_leader
   SIZE=$(sha256sum <"${REPO_OF[$master]}/raft/cluster/0000000001.wal")
   check "the log says why, once" test "$(grep -c 'the log cannot be written; it stops' "$SCRATCH/$master.log.err")" = 1
   check "reading and adding go on" kit "$master" add "$SCRATCH/small"

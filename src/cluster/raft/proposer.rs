@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use openraft::{
+    async_runtime::WatchReceiver,
     errors::{ClientWriteError, ForwardToLeader},
     impls::ProgressResponder,
     raft::ClientWriteResult,
@@ -37,6 +38,8 @@ const IN_FLIGHT: usize = 16;
 const CLOSE_BYTES: usize = MAX_ENTRY_BYTES / 2;
 /// How long a proposal may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long openraft may take to say why it has stopped.
+const REASON_PATIENCE: Duration = Duration::from_secs(1);
 
 type Answer = Result<Vec<Reply>, ProposeError>;
 
@@ -135,16 +138,35 @@ async fn run(node: NodeId, raft: OpenRaft, mut last_ms: u64, mut inbox: mpsc::Re
         let entry = Entry { time_ms: last_ms, proposer: node, requests };
         let (responder, outcome) = ProgressResponder::complete_only();
         match raft.client_write_ff(LoggedEntry(entry.encode().into()), Some(responder)).await {
-            Ok(()) => under_way.push(Box::pin(async move {
-                let result = match outcome.await {
-                    Ok(result) => split(result),
-                    Err(_) => Err(ProposeError::Stopped("the entry was dropped".into())),
-                };
-                deliver(callers, result);
-            })),
+            Ok(()) => {
+                let raft = raft.clone();
+                under_way.push(Box::pin(async move {
+                    let result = match outcome.await {
+                        Ok(result) => split(result),
+                        Err(_) => Err(ProposeError::Stopped(why_stopped(&raft).await)),
+                    };
+                    deliver(callers, result);
+                }));
+            }
             Err(fatal) => deliver(callers, Err(ProposeError::Stopped(fatal.to_string()))),
         }
     }
+}
+
+/// Why openraft has let go of an entry: it drops what waits first and says the reason a moment later.
+async fn why_stopped(raft: &OpenRaft) -> String {
+    let mut metrics = raft.metrics();
+    let saying = async {
+        loop {
+            if let Err(fatal) = &metrics.borrow_watched().running_state {
+                return fatal.to_string();
+            }
+            if metrics.changed().await.is_err() {
+                return "the node is stopping".into();
+            }
+        }
+    };
+    timeout(REASON_PATIENCE, saying).await.unwrap_or_else(|_| "the entry was dropped".into())
 }
 
 fn split(result: ClientWriteResult<TypeConfig>) -> Answer {

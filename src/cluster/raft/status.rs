@@ -14,7 +14,9 @@ pub(crate) fn of(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> RaftStatus 
         ids.filter_map(|id| info(&id).map(|info| (NodeId(id), info))).collect()
     };
     let index = |id: &Option<super::types::LogIdOf>| id.map_or(0, |id| id.index);
-    let leader = metrics.current_leader;
+    let stopped = metrics.running_state.as_ref().err().map(ToString::to_string);
+    // What the metrics said last before it stopped is no longer so.
+    let leader = metrics.current_leader.filter(|_| stopped.is_none());
     RaftStatus {
         node,
         leader: leader.map(NodeId),
@@ -35,6 +37,6 @@ pub(crate) fn of(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> RaftStatus 
             .flatten()
             .map(|(id, matched)| (NodeId(*id), matched.map_or(0, |id| id.index)))
             .collect(),
-        stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
+        stopped,
     }
 }

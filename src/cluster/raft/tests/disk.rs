@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     base::Kind,
-    cluster::state::{Command, Request},
+    cluster::{
+        raft::ProposeError,
+        state::{Command, Request},
+    },
 };
 
 async fn one(dir: &Path, n: u8) -> Result<(Raft, Tasks), ClusterError> {
@@ -127,4 +130,37 @@ async fn a_lost_state_is_rebuilt_from_the_log_and_a_damaged_snapshot_refused() {
     std::fs::remove_file(dir.path().join("cluster.redb")).unwrap();
     let refused = one(dir.path(), 1).await;
     assert!(matches!(refused, Err(ClusterError::Storage { kind: Kind::Corrupt, .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_whose_log_cannot_be_written_leads_no_more_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let applied = written(dir.path()).await;
+    let (raft, tasks) = one(dir.path(), 1).await.unwrap();
+    raft.watch().wait_for(|s| s.is_leader && s.applied >= applied).await.unwrap();
+    // The next segment has no folder to lie in.
+    std::fs::rename(dir.path().join("raft/log"), dir.path().join("raft/gone")).unwrap();
+    let noop = || vec![Request::once(Command::Noop { payload: vec![3; 60_000] })];
+    let mut acknowledged = 0;
+    let error = loop {
+        match raft.propose(noop()).await {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 100, "a log of 1 MiB took 6 MB");
+    };
+    let why = "the log cannot be written";
+    assert!(matches!(&error, ProposeError::Stopped(text) if text.contains(why)), "{error}");
+    let status = raft.watch().wait_for(|s| s.stopped.is_some()).await.unwrap().clone();
+    assert_eq!((status.leader, &status.leader_info, status.is_leader), (None, &None, false));
+    assert!(status.stopped.is_some_and(|text| text.contains(why) && text.contains("then restart")));
+    let again = raft.propose(noop()).await;
+    assert!(matches!(&again, Err(ProposeError::Stopped(text)) if text.contains(why)), "{again:?}");
+    assert!(tasks.shutdown(PATIENCE).await);
+    drop(raft);
+    // Nothing that was acknowledged is lost when the folder is there again.
+    std::fs::rename(dir.path().join("raft/gone"), dir.path().join("raft/log")).unwrap();
+    let (raft, tasks) = one(dir.path(), 1).await.unwrap();
+    raft.watch().wait_for(|s| s.is_leader && s.applied >= applied + acknowledged).await.unwrap();
+    assert!(tasks.shutdown(PATIENCE).await);
 }
