@@ -24,8 +24,9 @@ use super::{
     lead::{Answer, Done, Lead, Session, Submission},
 };
 
-/// Workers have this long to say whether they hold an input, in milliseconds.
-const ANSWER_MS: u64 = 300;
+/// Workers have this long to say whether they hold an input, in milliseconds. One that lives answers at once; on a machine
+/// that is busy it takes a while, and waiting for it costs less than an input that has to move.
+const ANSWER_MS: u64 = 1_000;
 /// Pending tasks looked at; more wait in the state.
 const MAX_QUEUE: usize = 2_000;
 /// Tasks given away by one proposal.
