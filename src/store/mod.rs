@@ -1,5 +1,4 @@
 //! Bytes at rest: blocks, key-value engines, pins, keys, the write-ahead log.
-
 //!
 //! [`Repo`] is the folder that holds everything; one process opens it at a time. [`Blocks`] keeps blocks in append-only
 //! segment files, [`Kv`] is the face of the key-value engines (redb for what must last, sled for what can be
@@ -13,6 +12,7 @@ pub mod kv;
 pub mod pins;
 pub mod repo;
 pub mod wal;
+mod words;
 
 pub use blocks::{BlockStat, Blocks, Compacted, Cursor, Damage, NewBlock, VerifyReport};
 pub use error::StoreError;

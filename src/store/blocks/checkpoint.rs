@@ -11,9 +11,10 @@ use std::{
 };
 
 use super::{
-    record::{self, HEAD_BYTES, Kind, u32_at},
+    record::{self, HEAD_BYTES, Kind},
     scan::Found,
 };
+use crate::store::words::{salted_crc, u32_at};
 
 /// Bytes of a chunk before its entries: magic, checksum, where what it covers begins and ends, length.
 const CHUNK_BYTES: usize = 4 + 4 + 4 + 4 + 4;
@@ -55,15 +56,8 @@ fn chunk(bytes: &[u8], salt: u64) -> Option<(u32, u32, &[u8])> {
     let head = bytes.get(..CHUNK_BYTES)?;
     let len = u32_at(head, 16) as usize;
     let whole = bytes.get(..CHUNK_BYTES.checked_add(len)?)?;
-    let fine = head[..4] == MAGIC && crc(&whole[8..], salt) == u32_at(head, 4);
+    let fine = head[..4] == MAGIC && salted_crc(&whole[8..], salt) == u32_at(head, 4);
     fine.then(|| (u32_at(head, 8), u32_at(head, 12), &whole[CHUNK_BYTES..]))
-}
-
-fn crc(bytes: &[u8], salt: u64) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&salt.to_le_bytes());
-    crc.update(bytes);
-    crc.finalize()
 }
 
 fn entries(mut body: &[u8], out: &mut Vec<Found>) -> bool {
@@ -130,7 +124,7 @@ impl Checkpoint {
             chunk.extend_from_slice(&n.to_le_bytes());
         }
         chunk.extend_from_slice(&self.body[..len]);
-        let crc = crc(&chunk[8..], self.salt);
+        let crc = salted_crc(&chunk[8..], self.salt);
         chunk[4..8].copy_from_slice(&crc.to_le_bytes());
         self.file.write_all_at(&chunk, self.end)?;
         self.end += chunk.len() as u64;

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::base::{Cid, MAX_BLOCK_BYTES, cid::Multihash};
+use crate::{
+    base::{Cid, MAX_BLOCK_BYTES, cid::Multihash},
+    store::words::{salted_crc, u32_at, u64_at},
+};
 
 /// Bytes of a segment's head: magic, format, salt, checksum.
 pub(super) const HEAD_BYTES: usize = 8 + 4 + 8 + 4;
@@ -84,13 +87,6 @@ impl RecordHead {
     pub(super) fn data_fine(&self, data: &[u8]) -> bool {
         data.len() == self.data_len as usize && crc32fast::hash(data) == self.data_crc
     }
-}
-
-fn salted_crc(bytes: &[u8], salt: u64) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&salt.to_le_bytes());
-    crc.update(bytes);
-    crc.finalize()
 }
 
 /// Appends everything of a record but its data to `out`; returns the length of the meta part. `None` when the links
@@ -196,18 +192,6 @@ pub(super) fn check(record: &Bytes, salt: u64, with_data: bool) -> Result<Checke
     }
     let cid = meta_cid(&meta).filter(|_| head.kind == Kind::Put).ok_or("the record holds no block")?;
     Ok(Checked { cid, meta, data })
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut out = [0; 4];
-    out.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(out)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut out = [0; 8];
-    out.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(out)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 use bytes::Bytes;
 
+use crate::store::words::{salted_crc, u32_at, u64_at};
+
 /// First bytes of a segment file.
 pub(super) const FILE_MAGIC: [u8; 8] = *b"ipfskitw";
 /// Layout of the files.
@@ -122,17 +124,10 @@ impl FrameBuilder {
         self.bytes[..4].copy_from_slice(&FRAME_MAGIC);
         self.bytes[8..16].copy_from_slice(&number.to_le_bytes());
         self.bytes[16..20].copy_from_slice(&body.to_le_bytes());
-        let crc = frame_crc(&self.bytes[8..], salt);
+        let crc = salted_crc(&self.bytes[8..], salt);
         self.bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         self.bytes
     }
-}
-
-fn frame_crc(bytes: &[u8], salt: u64) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&salt.to_le_bytes());
-    crc.update(bytes);
-    crc.finalize()
 }
 
 fn record_crc(index: u64, payload: &[u8]) -> u32 {
@@ -153,7 +148,7 @@ pub(super) fn frame(bytes: &[u8], salt: u64) -> Option<(u64, &[u8])> {
         return None;
     }
     let whole = bytes.get(..FRAME_HEAD_BYTES + len)?;
-    (frame_crc(&whole[8..], salt) == u32_at(head, 4)).then(|| (u64_at(head, 8), &whole[FRAME_HEAD_BYTES..]))
+    (salted_crc(&whole[8..], salt) == u32_at(head, 4)).then(|| (u64_at(head, 8), &whole[FRAME_HEAD_BYTES..]))
 }
 
 /// The records of a frame's body; `None` when they do not fill it exactly.
@@ -180,18 +175,6 @@ pub(super) fn entry(record: &Bytes, index: u64) -> Option<Bytes> {
         && u32_at(head, 13) as usize == payload.len()
         && u32_at(head, 9) == record_crc(index, &payload);
     fine.then_some(payload)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut out = [0; 4];
-    out.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(out)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut out = [0; 8];
-    out.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(out)
 }
 
 #[cfg(test)]
