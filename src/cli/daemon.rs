@@ -33,6 +33,7 @@ const GIVE_UP_LIMIT: Duration = Duration::from_secs(2);
   Swarm listening on MULTIADDR
   API server listening on MULTIADDR
   Daemon is ready
+JSON: {ready, id, swarm, api}, once, when it is ready
 A member of a cluster that is started again needs no --join.
 
 Examples:
@@ -110,7 +111,7 @@ fn filter(level: &str) -> String {
 pub async fn run(args: DaemonArgs, context: &Context) -> Result<(), Failure> {
     // Taken before anything is started, so that no signal finds the process half built.
     let mut stop = Stop::listen()?;
-    let throw_away = args.throw_away.map(ThrowAway::follow).transpose()?;
+    let throw_away = args.throw_away.map(|parent| ThrowAway::follow(parent, &context.repo()?)).transpose()?;
     let config = args.config(context)?;
     let mut log = config.log.clone();
     log.file = log.file.map(|path| config.path(&path, std::env::var_os("HOME")));
@@ -212,12 +213,13 @@ async fn end(node: Node, folder: &Path, limit: Duration) -> Result<(), Failure> 
 }
 
 /// Ctrl-C, SIGTERM and the terminal's end.
-struct Stop {
+pub(super) struct Stop {
     signals: [tokio::signal::unix::Signal; 3],
 }
 
 impl Stop {
-    fn listen() -> Result<Self, Failure> {
+    /// Listens from now on.
+    pub(super) fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|e| Failure::new(format!("cannot listen for signals: {e}")));
         Ok(Stop {
             signals: [
@@ -228,7 +230,8 @@ impl Stop {
         })
     }
 
-    async fn wait(&mut self) {
+    /// Returns when one has come.
+    pub(super) async fn wait(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
     }

@@ -47,7 +47,7 @@ use output::{Context, Failure};
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Verb::Demo(demo) = cli.verb {
-        return demo::run(demo);
+        return demo::run(demo, &cli.common);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

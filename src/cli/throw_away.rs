@@ -15,15 +15,20 @@ pub struct ThrowAway {
 }
 
 impl ThrowAway {
-    /// From now on the death of the process `parent`, which must be this one's parent, ends this one like SIGTERM.
-    pub fn follow(parent: u32) -> Result<Self, Failure> {
+    /// From now on the death of the process `parent`, which must be this one's parent, ends this one like SIGTERM. `repo`
+    /// is where this one will keep its own.
+    pub fn follow(parent: u32, repo: &Path) -> Result<Self, Failure> {
         set_parent_process_death_signal(Some(Signal::TERM))
             .map_err(|e| Failure::new(format!("cannot follow the process that started this one: {e}")))?;
         let parent = i32::try_from(parent).ok().and_then(Pid::from_raw);
         // It may have died before the line above; then no signal comes any more.
         match parent {
             Some(parent) if getppid() == Some(parent) => Ok(ThrowAway { parent }),
-            _ => Err(Failure::new("the process that started this one is gone")),
+            _ => {
+                // Empty when this daemon was the first; otherwise another one removes it.
+                let _ = demo_folder(repo).map(std::fs::remove_dir);
+                Err(Failure::new("the process that started this one is gone"))
+            }
         }
     }
 

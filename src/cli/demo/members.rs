@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::Value;
 
+use super::teller::Teller;
 use crate::config::settings::FILE_VARIABLE;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -45,6 +46,8 @@ pub struct Member {
 pub struct Cast {
     /// Where the repos lie, and what else is removed at the end.
     pub folder: PathBuf,
+    /// Who tells what happens.
+    pub teller: Teller,
     binary: PathBuf,
     namespace: String,
     /// The daemons that live, in the order they were started.
@@ -53,10 +56,10 @@ pub struct Cast {
 
 impl Cast {
     /// No daemons yet; their repos will lie in `folder`.
-    pub fn new(folder: PathBuf) -> Cast {
+    pub fn new(folder: PathBuf, teller: Teller) -> Cast {
         let namespace = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let binary = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("ipfs-kit"));
-        Cast { folder, binary, namespace, members: Vec::new() }
+        Cast { folder, teller, binary, namespace, members: Vec::new() }
     }
 
     /// Starts a daemon and waits until it is ready; `join` is an address, a token and a role.
@@ -172,8 +175,14 @@ impl Cast {
     /// How a command against a daemon is typed, to be pasted into a shell.
     pub fn typed(&self, name: &str, rest: &str) -> String {
         let api = self.named(name).map(|m| m.api.clone()).unwrap_or_default();
-        format!("{} --api-url {api} {rest}", self.binary.display())
+        format!("{} --api-url {api} {rest}", quoted(&self.binary.to_string_lossy()))
     }
+}
+
+/// A word as a shell takes it, whatever is in it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,=@%".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 async fn ask(binary: &PathBuf, api: &str, args: &[&str]) -> Result<Value, String> {
@@ -238,4 +247,18 @@ where
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_back_what_was_quoted() {
+        for word in ["/usr/bin/ipfs-kit", "/my tools/ipfs-kit", "/it's/$HOME/`x`/\"y\"", "ä b"] {
+            let out = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", quoted(word))]).output();
+            assert_eq!(String::from_utf8(out.unwrap().stdout).unwrap(), word);
+        }
+        assert_eq!(quoted("/usr/bin/ipfs-kit"), "/usr/bin/ipfs-kit");
+    }
 }

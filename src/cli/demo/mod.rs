@@ -6,6 +6,7 @@
 
 mod members;
 mod story;
+mod teller;
 
 use std::{
     path::{Path, PathBuf},
@@ -13,19 +14,22 @@ use std::{
     time::Duration,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
-
-use self::members::Cast;
+use self::{members::Cast, teller::Teller};
+use super::{args::Common, daemon::Stop};
 
 /// Longest the steps may take before the demo counts as failed; what is left of 45 seconds is for ending the daemons.
 const WHOLE: Duration = Duration::from_secs(38);
 
 /// Runs a whole cluster on this machine and tells what happens.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "JSON: {ok, error, took_ms, steps: [{title, lines, took_ms}]}; the story goes to standard error then.
+
+Examples:
   ipfs-kit demo                 start the cluster, show every step, keep it running until Ctrl-C
   ipfs-kit demo ~/notes         count the words of another folder
-  ipfs-kit demo --exit          end after the last step; the exit code says whether all went well")]
+  ipfs-kit demo --exit          end after the last step; the exit code says whether all went well"
+)]
 pub struct DemoArgs {
     /// The folder or file whose words are counted [default: docs, or a small text where there is no such folder]
     pub path: Option<PathBuf>,
@@ -35,7 +39,7 @@ pub struct DemoArgs {
 }
 
 /// Runs the demo; the exit code is 0 only when every step went well.
-pub fn run(args: DemoArgs) -> ExitCode {
+pub fn run(args: DemoArgs, common: &Common) -> ExitCode {
     // One thread: a daemon ends with the thread that started it, and this one lives as long as the process.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -44,58 +48,52 @@ pub fn run(args: DemoArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(perform(args));
+    let code = runtime.block_on(perform(args, common));
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
 }
 
-async fn perform(args: DemoArgs) -> ExitCode {
-    let stage = match Stage::build(args.path) {
-        Ok(stage) => stage,
+async fn perform(args: DemoArgs, common: &Common) -> ExitCode {
+    // Taken before anything is made, so that no signal leaves anything behind.
+    let begin = Stop::listen().map_err(|e| e.text().unwrap_or_default().to_owned());
+    let (mut stop, stage) = match begin.and_then(|stop| Ok((stop, Stage::build(args.path)?))) {
+        Ok(begun) => begun,
         Err(e) => {
             eprintln!("demo: {e}");
             return ExitCode::FAILURE;
         }
     };
-    println!("A cluster of six processes on this machine. Their repos lie in {};", stage.folder.display());
-    println!("all of it is removed at the end, which Ctrl-C brings at any time.");
-    let mut cast = Cast::new(stage.folder.clone());
-    let interrupted = async {
-        let (Ok(mut int), Ok(mut term), Ok(mut hup)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-        else {
-            return std::future::pending().await;
-        };
-        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {}, _ = hup.recv() => {} }
-    };
-    tokio::pin!(interrupted);
-
+    let teller = Teller::new(common.format);
+    teller.line(&format!(
+        "A cluster of six processes on this machine. Their repos lie in {};\n\
+         all of it is removed at the end, which Ctrl-C brings at any time.",
+        stage.folder.display()
+    ));
+    let mut cast = Cast::new(stage.folder.clone(), teller.clone());
+    let limit = common.timeout.filter(|limit| !limit.is_zero()).map_or(WHOLE, |limit| limit.min(WHOLE));
     let told = tokio::select! {
-        told = tokio::time::timeout(WHOLE, story::tell(&mut cast, &stage.input)) => match told {
+        told = tokio::time::timeout(limit, story::tell(&mut cast, &stage.input)) => match told {
             Ok(told) => told,
-            Err(_) => Err(format!("the demo was not over after {} seconds", WHOLE.as_secs())),
+            Err(_) => Err(format!("the demo was not over after {} seconds", limit.as_secs())),
         },
-        () = &mut interrupted => {
-            println!("\nInterrupted. Removing the cluster …");
+        () = stop.wait() => {
+            teller.line("\nInterrupted. Removing the cluster …");
             leave(&mut cast, &stage).await;
             return ExitCode::FAILURE;
         }
     };
-    let code = match &told {
-        Ok(()) => {
-            println!("\nVerdict: every step went well.");
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            eprintln!("\nVerdict: FAILED: {why}");
+    teller.verdict(&told);
+    let code = match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => {
             cast.show_last_words();
             ExitCode::FAILURE
         }
     };
-    if told.is_ok() && !args.exit {
+    if code == ExitCode::SUCCESS && !args.exit {
         story::invite(&cast);
-        interrupted.await;
-        println!("\nRemoving the cluster …");
+        stop.wait().await;
+        teller.line("\nRemoving the cluster …");
     }
     leave(&mut cast, &stage).await;
     code

@@ -1,13 +1,13 @@
 //! The demo's steps, each shown as it happens.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use serde_json::Value;
 
-use super::members::{Cast, text};
+use super::{
+    members::{Cast, text},
+    teller::took,
+};
 use crate::base::time;
 
 const MASTERS: [&str; 3] = ["master 1", "master 2", "master 3"];
@@ -32,14 +32,16 @@ pub async fn tell(cast: &mut Cast, input: &Path) -> Result<(), String> {
 /// Prints three commands to paste against the living cluster.
 pub fn invite(cast: &Cast) {
     let any_master = MASTERS.into_iter().find(|m| cast.named(m).is_ok()).unwrap_or(MASTERS[0]);
-    println!("\nThe cluster lives until Ctrl-C. Three commands to try in another terminal:\n");
-    println!("  {}", cast.typed(any_master, "cluster status"));
-    println!("  {}", cast.typed(WORKERS[0], "list-pins"));
-    println!("  {}", cast.typed(LEECHER, "task submit noop --wait"));
+    cast.teller.line("\nThe cluster lives until Ctrl-C. Three commands to try in another terminal:\n");
+    for (name, rest) in
+        [(any_master, "cluster status"), (WORKERS[0], "list-pins"), (LEECHER, "task submit noop --wait")]
+    {
+        cast.teller.line(&format!("  {}", cast.typed(name, rest)));
+    }
 }
 
 async fn found(cast: &mut Cast) -> Result<String, String> {
-    let step = Step::new("1. A first node founds a cluster");
+    let step = cast.teller.step("1. A first node founds a cluster");
     let member = cast.start(MASTERS[0], None).await?;
     let (peer, address) = (member.peer.clone(), member.address.clone());
     let init = cast.ask(MASTERS[0], &["cluster", "init"]).await?;
@@ -49,8 +51,9 @@ async fn found(cast: &mut Cast) -> Result<String, String> {
 }
 
 async fn assemble(cast: &mut Cast, first: &str) -> Result<(), String> {
-    let step =
-        Step::new("2. Two masters, two workers and a leecher join by its address, each with a token for its role");
+    let step = cast
+        .teller
+        .step("2. Two masters, two workers and a leecher join by its address, each with a token for its role");
     for (names, role) in [(&MASTERS[1..], "master"), (&WORKERS[..], "worker"), (&[LEECHER][..], "leecher")] {
         let token = cast.ask(MASTERS[0], &["cluster", "token", "create", "--role", role]).await?;
         let token = text(&token, "token")?;
@@ -76,7 +79,7 @@ async fn assemble(cast: &mut Cast, first: &str) -> Result<(), String> {
 }
 
 async fn add(cast: &Cast, input: &Path) -> Result<String, String> {
-    let step = Step::new(format!("3. {} adds {}", WORKERS[0], input.display()));
+    let step = cast.teller.step(format!("3. {} adds {}", WORKERS[0], input.display()));
     let added = cast.ask(WORKERS[0], &["add", "-r", &input.to_string_lossy()]).await?;
     let cid = text(&added, "cid")?;
     step.done(format!(
@@ -87,7 +90,7 @@ async fn add(cast: &Cast, input: &Path) -> Result<String, String> {
 }
 
 async fn fetch(cast: &Cast, cid: &str, input: &Path) -> Result<(), String> {
-    let step = Step::new("4. The leecher, told only one master's address, looks for that content in the DHT");
+    let step = cast.teller.step("4. The leecher, told only one master's address, looks for that content in the DHT");
     let holder = cast.named(WORKERS[0])?.peer.clone();
     let peers = cast.ask(LEECHER, &["peers"]).await?;
     let connected = peers["peers"].as_array().into_iter().flatten().any(|p| p["id"] == holder.as_str());
@@ -109,7 +112,7 @@ async fn fetch(cast: &Cast, cid: &str, input: &Path) -> Result<(), String> {
         cast.name_of(&holder)
     ));
 
-    let step = Step::new("5. The leecher fetches it by Bitswap; every block is hashed before it counts");
+    let step = cast.teller.step("5. The leecher fetches it by Bitswap; every block is hashed before it counts");
     let out = cast.folder.join("fetched");
     cast.ask(LEECHER, &["get", cid, "-o", &out.to_string_lossy()]).await?;
     let (files, size) = same(input, &out)?;
@@ -119,7 +122,7 @@ async fn fetch(cast: &Cast, cid: &str, input: &Path) -> Result<(), String> {
 }
 
 async fn count(cast: &Cast, cid: &str, title: &str) -> Result<(), String> {
-    let step = Step::new(title);
+    let step = cast.teller.step(title);
     let task = cast.ask(LEECHER, &["task", "submit", "word-count", cid, "--wait"]).await?;
     let (id, state) = (text(&task, "id")?, text(&task, "state")?);
     step.say(format!("task {id}"));
@@ -150,7 +153,7 @@ async fn count(cast: &Cast, cid: &str, title: &str) -> Result<(), String> {
 async fn fail_over(cast: &mut Cast) -> Result<(), String> {
     let status = cast.ask(LEECHER, &["cluster", "status"]).await?;
     let leader = cast.name_of(status["leader"].as_str().unwrap_or_default());
-    let step = Step::new(format!("7. The leader, {leader}, is killed without warning"));
+    let step = cast.teller.step(format!("7. The leader, {leader}, is killed without warning"));
     cast.kill(&leader).await?;
     let witness = MASTERS.into_iter().find(|m| cast.named(m).is_ok()).ok_or("no master is left")?;
     let gone = leader.clone();
@@ -207,31 +210,6 @@ fn same(original: &Path, fetched: &Path) -> Result<(u64, u64), String> {
         sum = (sum.0 + files, sum.1 + bytes);
     }
     Ok(sum)
-}
-
-/// One step: prints its title, what happens, and how long it took.
-struct Step {
-    started: Instant,
-}
-
-impl Step {
-    fn new(title: impl AsRef<str>) -> Step {
-        println!("\n{}", title.as_ref());
-        Step { started: time::now() }
-    }
-
-    fn say(&self, line: impl AsRef<str>) {
-        println!("   {}", line.as_ref());
-    }
-
-    fn done(&self, line: impl AsRef<str>) {
-        println!("   {} [{}]", line.as_ref(), took(self.started));
-    }
-}
-
-fn took(since: Instant) -> String {
-    let ms = since.elapsed().as_millis();
-    if ms < 1000 { format!("{ms} ms") } else { format!("{:.1} s", ms as f64 / 1000.0) }
 }
 
 fn bytes(n: u64) -> String {
