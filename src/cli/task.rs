@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::{
     output::{self, Context, Failure},
@@ -60,7 +61,9 @@ Examples:
         id: String,
     },
     /// Write the bytes of a task's result
-    #[command(after_help = "Examples:
+    #[command(after_help = "JSON, with -o: {id, cid, path, size}; without it the bytes, whatever --format says
+
+Examples:
   ipfs-kit task result ID
   ipfs-kit task result ID -o counted.json")]
     Result {
@@ -120,8 +123,10 @@ async fn result(client: &Client, id: &str, output: Option<PathBuf>, context: &Co
         None => output::copy(client.cat(&cid, 0, None).await?).await,
         Some(path) => {
             let written = client.get(&cid, &path, |_| {}).await?;
-            context.note(&format!("{}: {}", path.display(), output::bytes(written.bytes)));
-            Ok(())
+            let shown = path.display().to_string();
+            context.show(&json!({"id": id, "cid": cid, "path": shown, "size": written.bytes}), || {
+                format!("{shown}: {}", output::bytes(written.bytes))
+            })
         }
     }
 }
