@@ -62,9 +62,28 @@ fn http(daemon: &Daemon, request: &str, headers: &[(&str, &str)], body: impl AsR
     let _ = stream.write_all(format!("{text}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_lowercase(), body.to_owned())
+    let at = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("an answer has a head");
+    let head = String::from_utf8_lossy(&answer[..at]).to_lowercase();
+    let body = if head.contains("transfer-encoding: chunked") {
+        unchunked(&answer[at + 4..])
+    } else {
+        answer[at + 4..].to_vec()
+    };
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// A body without the sizes of its chunks and what follows the last.
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some(end) = body.windows(2).position(|w| w == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        out.extend_from_slice(&body[end + 2..][..size]);
+        body = &body[end + 2 + size + 2..];
+    }
+    out
 }
 
 /// A form with one part, to be sent as `FORM`.
@@ -154,6 +173,20 @@ fn folders_go_in_and_come_out_alike() {
     // A file goes into a folder that is there, under its own name.
     ok(&repo, &["get", &format!("{cid}/inner/nothing"), "-o", out.to_str().unwrap()]);
     assert!(out.join("nothing").is_file());
+    // Without -o the name is the last part of what was asked for, in the folder the command runs in.
+    let here = folder.path().join("here");
+    std::fs::create_dir(&here).unwrap();
+    for (path, name) in [(cid.to_owned(), cid), (format!("{cid}/inner/big"), "big")] {
+        let mut get = binary();
+        get.current_dir(&here).arg("--repo").arg(&repo).args(["get", &path, "--format", "json"]);
+        let got: Value = serde_json::from_slice(&get.output().unwrap().stdout).unwrap();
+        assert_eq!((&got["cid"], &got["path"]), (&path.as_str().into(), &name.into()));
+    }
+    let same =
+        std::process::Command::new("diff").args(["-r", "--no-dereference"]).arg(&tree).arg(here.join(cid)).output();
+    assert!(same.unwrap().status.success());
+    assert_eq!(std::fs::read(here.join("big")).unwrap(), std::fs::read(tree.join("inner/big")).unwrap());
+    assert_eq!(std::fs::read_dir(&here).unwrap().count(), 2);
     // A symlink in the way is not written through.
     let trap = folder.path().join("trap");
     std::fs::create_dir_all(&trap).unwrap();

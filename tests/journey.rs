@@ -404,8 +404,10 @@ fn a_demo_told_to_stop_leaves_no_process_and_no_folder() {
         if signal == Signal::INT {
             // The commands it invites to are complete.
             let commands = lines.by_ref().map_while(Result::ok).filter(|l| !l.is_empty()).take(3);
-            for (command, word) in commands.zip(["leader", "recursive", "completed"]) {
-                let out = Command::new("sh").env_clear().args(["-c", &command]).output().unwrap();
+            let commands: Vec<String> = commands.collect();
+            assert_eq!(commands.len(), 3, "{commands:?}");
+            for (command, word) in commands.iter().zip(["leader", "recursive", "completed"]) {
+                let out = Command::new("sh").env_clear().args(["-c", command]).output().unwrap();
                 let text = String::from_utf8_lossy(&out.stdout).into_owned();
                 assert!(out.status.success() && text.contains(word), "{command}: {text}");
             }

@@ -109,7 +109,11 @@ impl Daemon {
                         daemon.api = address.to_owned();
                     }
                 }
-                Err(_) => {
+                Err(why) => {
+                    if why == mpsc::RecvTimeoutError::Disconnected {
+                        let status = daemon.child.wait().expect("the child can be waited for");
+                        assert!(!status.success(), "a daemon that was never ready must not end well: {status}");
+                    }
                     let _ = daemon.child.kill();
                     let stderr = daemon.stderr.take().and_then(|s| s.join().ok()).unwrap_or_default();
                     return Err(stderr);

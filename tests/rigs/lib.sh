@@ -100,5 +100,5 @@ make_folder() {
   for ((i = 0; i < $2; i++)); do printf 'this is file %d of the daemon\n' "$i" >"$1/$(printf 'file-%04d.txt' "$i")"; done
 }
 
-# listing_of FOLDER: digest over "name sha256" lines, as the peers in tests/interop compute it.
-listing_of() { (cd "$1" && for f in *; do printf '%s %s\n' "$f" "$(sha256sum <"$f" | cut -d' ' -f1)"; done | LC_ALL=C sort | sha256sum | cut -d' ' -f1); }
+# listing_of FOLDER: digest over "name sha256" lines, as the peers in tests/interop compute it; names have no spaces.
+listing_of() { (cd "$1" && sha256sum -- * | awk '{ print $2, $1 }' | LC_ALL=C sort | sha256sum | cut -d' ' -f1); }
