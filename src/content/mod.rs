@@ -14,7 +14,9 @@ mod disk;
 mod entries;
 mod error;
 mod extract;
+mod list;
 pub mod mfs;
+mod open;
 mod options;
 mod pins;
 mod pins_check;
@@ -42,9 +44,11 @@ pub use car::{CarImport, ExportOptions, ImportStats};
 pub use dagnode::{DagStat, DagStats, Resolved};
 pub use error::ContentError;
 pub use extract::{extract, extract_tar};
+pub use list::{LsEntry, LsOptions};
+pub use open::ContentFile;
 pub use options::{
-    AddEvent, AddOptions, Added, EntryKind, LsEntry, MAX_BAD_BLOCKS, PinCheck, PinEntry, PinFilter, PinType, Stat,
-    TreeEvent, Written,
+    AddEvent, AddOptions, Added, EntryKind, MAX_BAD_BLOCKS, PinCheck, PinEntry, PinFilter, PinType, Stat, TreeEvent,
+    Written,
 };
 pub use pins::PinProgress;
 pub use refs::{Reference, RefsOptions};

@@ -128,21 +128,6 @@ impl EntryKind {
     }
 }
 
-/// One entry of a directory, as [`super::Content::ls`] gives it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LsEntry {
-    /// Its name; bytes that are not UTF-8 are replaced.
-    pub name: String,
-    /// Its CID.
-    pub cid: Cid,
-    /// What it is.
-    pub kind: EntryKind,
-    /// Bytes of a file's content; 0 for others; for unknown ones the size its link carries.
-    pub size: u64,
-    /// Where a symbolic link leads.
-    pub target: Option<String>,
-}
-
 /// What a path leads to, as [`super::Content::stat`] gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {

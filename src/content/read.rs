@@ -1,20 +1,20 @@
-//! Reading: resolve, cat, ls, stat.
+//! Reading: resolve, cat, stat, and what lies in a directory.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use futures::{
-    Stream, StreamExt, TryStreamExt, stream,
+    StreamExt, TryStreamExt, stream,
     stream::{BoxStream, FuturesUnordered},
 };
 
 use super::{
-    Content, ContentError, EntryKind, LsEntry, Stat,
+    Content, ContentError, EntryKind, Stat,
     dagnode::resolve,
     source::{Sender, Source, driven, gone},
 };
 use crate::{
-    base::{Cid, Codec, HasKind, Kind},
+    base::Cid,
     dag::{
         DagError, DagPath,
         dir::printable,
@@ -23,26 +23,29 @@ use crate::{
     },
 };
 
-/// Children of a directory that are looked at at a time.
-const LS_LANES: usize = 32;
 /// Shards of a directory that are fetched ahead on each of its levels.
 const SHARD_LANES: usize = 16;
+/// Shards of a level that are fetched at a time when all of them are wanted.
+const LEVEL_LANES: usize = 32;
 
-/// Most entries of a sharded directory that are listed; more would fill the memory.
-const MAX_ENTRIES: usize = 1_000_000;
+/// Most entries of a sharded directory that are read at once; more would fill the memory.
+pub(super) const MAX_ENTRIES: usize = 1_000_000;
 /// Deepest a sharded directory can be: 64 bits of hash, at least three a level.
 const MAX_SHARD_LEVELS: u64 = 22;
 
-/// Sends a file's bytes, or those of a range, in order. `root` is the root's block when it is at hand.
+/// Sends a file's bytes, or those of a range, in order, asking for `window` bytes ahead. `bytes` is the root's block when
+/// it is at hand.
 pub(super) async fn send_file<T>(
     source: &Source,
     root: Cid,
     bytes: Option<Bytes>,
     range: Range<u64>,
+    window: u64,
     sender: &Sender<T>,
     wrap: impl Fn(Bytes) -> T,
 ) -> Result<(), ContentError> {
     let mut reader = FileReader::with_range(root, range);
+    reader.set_window(window);
     let mut coming = FuturesUnordered::new();
     let get = |cid: Cid| async move { (cid, source.get(&cid).await) };
     let ask = |reader: &mut FileReader, coming: &FuturesUnordered<_>| {
@@ -70,18 +73,18 @@ pub(super) async fn send_file<T>(
 }
 
 impl Content {
-    /// A file's bytes, or those of a range of it, in order. The first item is an error when `path` leads to no file.
+    /// A file's bytes, or those of a range of it, in order; of a symbolic link its target, as in Kubo. The first item is an
+    /// error when `path` leads to neither.
     pub fn cat(
         &self,
         path: impl Into<DagPath>,
         range: Option<Range<u64>>,
-    ) -> impl Stream<Item = Result<Bytes, ContentError>> + Send + Unpin + 'static {
+    ) -> BoxStream<'static, Result<Bytes, ContentError>> {
         let (path, content) = (path.into(), self.clone());
-        driven(4, move |sender| async move {
-            let source = content.source(path.root);
-            let root = resolve(&source, &path).await?;
-            send_file(&source, root, None, range.unwrap_or(0..u64::MAX), &sender, |bytes| bytes).await
-        })
+        driven(
+            4,
+            move |sender| async move { content.open(path).await?.send(range.unwrap_or(0..u64::MAX), &sender).await },
+        )
     }
 
     /// A whole small file. Errors when it is longer than `limit` bytes.
@@ -113,46 +116,6 @@ impl Content {
             Node::Symlink(_) => Stat { cid, kind: EntryKind::Symlink, size: 0, links: 0 },
         })
     }
-
-    /// A directory's entries with what they are, in the directory's order. A file is listed as having none.
-    pub async fn ls(&self, path: &DagPath) -> Result<Vec<LsEntry>, ContentError> {
-        let source = self.source(path.root);
-        let cid = resolve(&source, path).await?;
-        let list = match node(&source, &cid, &source.get(&cid).await?).await? {
-            Node::Directory(list) => list,
-            Node::File(_) | Node::Symlink(_) => return Ok(Vec::new()),
-        };
-        let source = &source;
-        stream::iter(list).map(|entry| look(source, entry)).buffered(LS_LANES).try_collect().await
-    }
-}
-
-async fn look(source: &Source, entry: Entry) -> Result<LsEntry, ContentError> {
-    let name = String::from_utf8_lossy(&entry.name).into_owned();
-    let mut out = LsEntry { name, cid: entry.cid, kind: EntryKind::Unknown, size: entry.tsize, target: None };
-    match Codec::from(entry.cid.codec()) {
-        Codec::Raw => out.kind = EntryKind::File,
-        Codec::DagPb => {
-            let bytes = match source.get(&entry.cid).await {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == Kind::NotFound => return Ok(out),
-                Err(error) => return Err(error),
-            };
-            match Node::decode(&entry.cid, &bytes) {
-                Ok(Node::File(file)) => (out.kind, out.size) = (EntryKind::File, file.size),
-                Ok(Node::Directory(_)) | Err(DagError::Sharded { .. }) => {
-                    (out.kind, out.size) = (EntryKind::Directory, 0);
-                }
-                Ok(Node::Symlink(target)) => {
-                    (out.kind, out.size) = (EntryKind::Symlink, 0);
-                    out.target = Some(String::from_utf8_lossy(&target).into_owned());
-                }
-                Err(_) => {}
-            }
-        }
-        _ => {}
-    }
-    Ok(out)
 }
 
 /// Reads a node; a sharded directory is put together from its shards, its entries sorted by name.
@@ -183,7 +146,7 @@ pub(super) async fn node(source: &Source, cid: &Cid, bytes: &Bytes) -> Result<No
             return Err(DagError::TooLarge { what: "entries of a sharded directory", count, limit }.into());
         }
         let fetch = |cid: Cid| async move { Ok::<_, ContentError>(Shard::decode(&cid, &source.get(&cid).await?)?) };
-        level = stream::iter(below).map(fetch).buffered(LS_LANES).try_collect().await?;
+        level = stream::iter(below).map(fetch).buffered(LEVEL_LANES).try_collect().await?;
     }
     list.sort_by(|a: &Entry, b| a.name.cmp(&b.name));
     if let Some(pair) = list.windows(2).find(|pair| pair[0].name == pair[1].name) {

@@ -19,7 +19,7 @@ use crate::{
     base::Cid,
     dag::{
         DagError,
-        read::{Entry, Node},
+        read::{DEFAULT_WINDOW_BYTES, Entry, Node},
     },
 };
 
@@ -65,7 +65,8 @@ impl Walk {
                 Node::File(file) => {
                     self.say(TreeEvent::File { path, size: file.size }).await?;
                     drop(file);
-                    send_file(&self.source, cid, Some(bytes), 0..u64::MAX, &self.sender, TreeEvent::Data).await
+                    let (all, window) = (0..u64::MAX, DEFAULT_WINDOW_BYTES);
+                    send_file(&self.source, cid, Some(bytes), all, window, &self.sender, TreeEvent::Data).await
                 }
                 Node::Directory(entries) => {
                     drop(bytes);

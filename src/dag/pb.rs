@@ -90,6 +90,11 @@ impl PbNode {
     }
 }
 
+/// A node's data, its links checked and not kept.
+pub fn data(bytes: &Bytes) -> Result<Option<Bytes>, DagError> {
+    Ok(walk(bytes, |_| {})?.map(|data| bytes.slice_ref(data)))
+}
+
 /// The CIDs of a node's links, in order, without keeping anything else.
 pub fn link_cids(bytes: &[u8]) -> Result<Vec<Cid>, DagError> {
     let mut cids = Vec::new();

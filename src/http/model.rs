@@ -4,11 +4,14 @@ pub mod dag;
 
 pub mod files;
 
+mod ls;
 pub mod repo;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use ls::{LsLink, LsObject, LsReply};
 
 use crate::base::Role;
 
@@ -107,41 +110,6 @@ pub struct AddEvent {
     /// Nanoseconds of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtime_nsecs: Option<u32>,
-}
-
-/// `ls`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct LsReply {
-    /// One for each path asked for.
-    pub objects: Vec<LsObject>,
-}
-
-/// One path of `ls`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct LsObject {
-    /// The path as it was asked for.
-    pub hash: String,
-    /// What lies in it.
-    pub links: Vec<LsLink>,
-}
-
-/// One entry of a folder.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct LsLink {
-    /// Its name.
-    pub name: String,
-    /// Its CID.
-    pub hash: String,
-    /// Bytes of a file.
-    pub size: u64,
-    /// 1 = folder, 2 = file, 4 = symlink, 0 = not known.
-    #[serde(rename = "Type")]
-    pub kind: u8,
-    /// Where a symlink leads.
-    pub target: String,
 }
 
 /// `pin/rm` and `pin/update`.

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
+    base::time::Civil,
     cli::{
         output::{self, Context, Failure},
         reach::{self, Need},
@@ -170,17 +171,10 @@ pub(in crate::cli) fn letters(mode: u32) -> String {
 /// Seconds since 1970 as `2 Jan 2006, 15:04:05 UTC`.
 fn shown_time(seconds: i64) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Civil calendar from days, counted in eras of 400 years that begin in March.
-    let z = days + 719_468;
-    let (era, day_of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, (shifted + 2) % 12);
-    let year = year_of_era + era * 400 + i64::from(month < 2);
-    let name = MONTHS.get(month as usize).unwrap_or(&"");
-    format!("{day} {name} {year}, {:02}:{:02}:{:02} UTC", rest / 3600, rest / 60 % 60, rest % 60)
+    let at = Civil::from_unix(seconds);
+    let name = MONTHS.get(usize::from(at.month) - 1).unwrap_or(&"");
+    let (hour, minute, second) = at.clock();
+    format!("{} {name} {}, {hour:02}:{minute:02}:{second:02} UTC", at.day, at.year)
 }
 
 /// A number of bytes in powers of 1000, as Kubo shows it.

@@ -22,7 +22,7 @@ use crate::{
     },
     dag::{
         DagError,
-        read::Entry,
+        read::{DEFAULT_WINDOW_BYTES, Entry},
         unixfs::{Attributes, Kind},
     },
 };
@@ -150,10 +150,9 @@ impl Mfs {
         }
         let end = count.map_or(u64::MAX, |count| offset.saturating_add(count));
         let source = self.content.source(cid);
-        Ok(driven(
-            4,
-            move |sender| async move { send_file(&source, cid, None, offset..end, &sender, |bytes| bytes).await },
-        ))
+        Ok(driven(4, move |sender| async move {
+            send_file(&source, cid, None, offset..end, DEFAULT_WINDOW_BYTES, &sender, |bytes| bytes).await
+        }))
     }
 }
 

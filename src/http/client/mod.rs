@@ -8,6 +8,7 @@ mod dag;
 mod error;
 mod files;
 mod form;
+mod list;
 mod pins;
 mod repo;
 mod transport;
@@ -17,6 +18,7 @@ pub use content::{AddOptions, Added};
 pub use dag::{BlockOptions, ImportOptions, PutOptions, RefsOptions};
 pub use error::ClientError;
 pub use files::{FilesAttributes, FilesStyle, FilesWrite};
+pub use list::Listing;
 pub use pins::PinQuery;
 pub use transport::{Lines, Reply};
 

@@ -251,7 +251,7 @@ impl Reply {
 
     /// Turns the answer into one JSON value a line.
     pub fn lines(self) -> Lines {
-        Lines { reply: self, buffer: Vec::new() }
+        Lines { reply: self, buffer: Vec::new(), read: 0 }
     }
 }
 
@@ -259,6 +259,8 @@ impl Reply {
 pub struct Lines {
     reply: Reply,
     buffer: Vec<u8>,
+    /// Bytes of the buffer that were read already; they go when more are needed, not line by line.
+    read: usize,
 }
 
 /// Longest line of an answer.
@@ -268,18 +270,21 @@ impl Lines {
     /// The next value; `None` at the end.
     pub async fn next<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|&b| b == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+            let rest = &self.buffer[self.read..];
+            if let Some(end) = rest.iter().position(|&b| b == b'\n') {
+                let line = &rest[..end];
+                self.read += end + 1;
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
-                return Self::parse(&line).map(Some);
+                return Self::parse(line).map(Some);
             }
+            if rest.len() > LINE_LIMIT_BYTES {
+                return Err(ClientError::Malformed { reason: "a line of over 1 MiB".into() });
+            }
+            self.buffer.drain(..std::mem::take(&mut self.read));
             match self.reply.next().await? {
-                Some(piece) if self.buffer.len() + piece.len() <= LINE_LIMIT_BYTES => {
-                    self.buffer.extend_from_slice(&piece);
-                }
-                Some(_) => return Err(ClientError::Malformed { reason: "a line of over 1 MiB".into() }),
+                Some(piece) => self.buffer.extend_from_slice(&piece),
                 None if self.buffer.trim_ascii().is_empty() => return Ok(None),
                 None => {
                     let rest = std::mem::take(&mut self.buffer);
@@ -325,5 +330,27 @@ mod tests {
     fn queries_are_escaped() {
         let ask = Ask::post("/api/v0/cat").arg("/ipfs/Q/ä b").with("offset", 3);
         assert_eq!(ask.uri().unwrap().to_string(), "/api/v0/cat?arg=%2Fipfs%2FQ%2F%C3%A4%20b&offset=3");
+    }
+
+    async fn lines(pieces: Vec<Vec<u8>>) -> Result<Vec<u64>, ClientError> {
+        let pieces = futures::stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>));
+        let mut lines = Reply { body: Body::from_stream(pieces), limit: None }.lines();
+        let mut out = Vec::new();
+        while let Some(number) = lines.next().await? {
+            out.push(number);
+        }
+        Ok(out)
+    }
+
+    #[tokio::test]
+    async fn lines_are_found_wherever_pieces_end() {
+        let text = b"1\n22\n\n  \n333\n4444\n55";
+        for size in 1..=text.len() {
+            let pieces = text.chunks(size).map(<[u8]>::to_vec).collect();
+            assert_eq!(lines(pieces).await.unwrap(), [1, 22, 333, 4444, 55], "in pieces of {size}");
+        }
+        assert!(lines(vec![b"1\nx\n".to_vec()]).await.is_err());
+        let endless = vec![vec![b' '; 400_000]; 4];
+        assert!(lines(endless).await.unwrap_err().to_string().contains("1 MiB"));
     }
 }

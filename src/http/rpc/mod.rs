@@ -9,6 +9,7 @@ pub mod cid;
 mod dag;
 mod files;
 mod id;
+mod ls;
 mod part;
 mod pin;
 mod read;
@@ -35,7 +36,7 @@ pub fn routes() -> Router<Node> {
         .route("/add", post(add::add).layer(DefaultBodyLimit::disable()))
         .route("/cat", post(read::cat))
         .route("/get", post(read::get))
-        .route("/ls", post(read::ls))
+        .route("/ls", post(ls::ls))
         .nest("/files", files::routes())
         .route("/id", post(id::id))
         .route("/version", post(id::version))

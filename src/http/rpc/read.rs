@@ -1,7 +1,6 @@
 //! `cat` and `get`.
 
 use axum::{
-    Json,
     body::Body,
     extract::State,
     http::{HeaderName, HeaderValue},
@@ -12,13 +11,7 @@ use futures::TryStreamExt;
 use super::content;
 use crate::{
     content::EntryKind,
-    http::{
-        HttpError,
-        model::{LsLink, LsObject, LsReply},
-        params::Params,
-        reply,
-        reply::Content,
-    },
+    http::{HttpError, params::Params, reply, reply::Content},
     node::Node,
 };
 
@@ -50,26 +43,4 @@ pub async fn get(State(node): State<Node>, params: Params) -> Result<Response<Bo
     let name = path.segments.last().cloned().unwrap_or_else(|| root.to_string());
     let archive = Box::pin(content.tar(root, &name).map_err(HttpError::from));
     reply::stream(Content::Tar, params.trailers, archive).await
-}
-
-/// What lies in a folder, with UnixFS's numbers for what each entry is.
-pub async fn ls(State(node): State<Node>, params: Params) -> Result<Json<LsReply>, HttpError> {
-    let entries = content(&node, &params)?.ls(&params.path()?).await?;
-    let links = entries
-        .into_iter()
-        .map(|entry| LsLink {
-            name: entry.name,
-            hash: entry.cid.to_string(),
-            size: entry.size,
-            kind: match entry.kind {
-                EntryKind::Directory => 1,
-                EntryKind::File => 2,
-                EntryKind::Symlink => 4,
-                EntryKind::Unknown => 0,
-            },
-            target: entry.target.unwrap_or_default(),
-        })
-        .collect();
-    let hash = params.arg("ipfs-path")?.to_owned();
-    Ok(Json(LsReply { objects: vec![LsObject { hash, links }] }))
 }
