@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Daemon, Start, binary, eventually, timed};
+use common::{Daemon, FORM, Start, binary, eventually, form, http, timed};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -44,58 +44,6 @@ fn fails(repo: &Path, args: &[&str]) -> String {
     assert!(out.stdout.is_empty(), "{args:?} printed {}", String::from_utf8_lossy(&out.stdout));
     String::from_utf8(out.stderr).unwrap()
 }
-
-/// One raw HTTP request; gives the status, the head and the body.
-fn http(daemon: &Daemon, request: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> (u16, String, String) {
-    let body = body.as_ref();
-    let parts: Vec<&str> = daemon.api.split('/').collect();
-    let host = format!("{}:{}", parts[2], parts[4]);
-    let mut stream = TcpStream::connect(&host).unwrap();
-    let mut text = format!("{request} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
-    if !headers.iter().any(|(name, _)| *name == "Host") {
-        text.push_str(&format!("Host: {host}\r\n"));
-    }
-    for (name, value) in headers {
-        text.push_str(&format!("{name}: {}\r\n", value.replace("{host}", &host)));
-    }
-    // What is refused may be answered, and the connection closed, before all of it is sent.
-    let _ = stream.write_all(format!("{text}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let at = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("an answer has a head");
-    let head = String::from_utf8_lossy(&answer[..at]).to_lowercase();
-    let body = if head.contains("transfer-encoding: chunked") {
-        unchunked(&answer[at + 4..])
-    } else {
-        answer[at + 4..].to_vec()
-    };
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), head, String::from_utf8_lossy(&body).into_owned())
-}
-
-/// A body without the sizes of its chunks and what follows the last.
-fn unchunked(mut body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    while let Some(end) = body.windows(2).position(|w| w == b"\r\n") {
-        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
-        if size == 0 {
-            break;
-        }
-        out.extend_from_slice(&body[end + 2..][..size]);
-        body = &body[end + 2 + size + 2..];
-    }
-    out
-}
-
-/// A form with one part, to be sent as `FORM`.
-fn form(name: &str, bytes: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "--xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
-         Content-Type: application/octet-stream\r\n\r\n"
-    );
-    [head.as_bytes(), bytes, b"\r\n--xyz--\r\n"].concat()
-}
-
-const FORM: (&str, &str) = ("Content-Type", "multipart/form-data; boundary=xyz");
 
 fn write(at: &Path, bytes: impl AsRef<[u8]>) -> String {
     std::fs::write(at, bytes).unwrap();
@@ -619,26 +567,6 @@ fn get_writes_nothing_outside_its_output_whatever_the_blocks_say() {
     daemon.fails(&["get", &through, "-o", out.to_str().unwrap()]);
     assert!(!safe.join("new").exists());
     assert_eq!(std::fs::read_to_string(&kept).unwrap(), "untouched");
-}
-
-#[test]
-fn the_first_example_prints_what_it_says() {
-    // Built beside the tests by `cargo test`.
-    let example = Path::new(env!("CARGO_BIN_EXE_ipfs-kit")).parent().unwrap().join("examples/01_add_and_cat");
-    if !example.exists() {
-        eprintln!("LOUD: {} is not built, so it is not run; 'cargo test' builds it", example.display());
-        return;
-    }
-    let out = std::process::Command::new(example).output().unwrap();
-    let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(out.status.success(), "{said}\n{}", String::from_utf8_lossy(&out.stderr));
-    for words in
-        ["this node is 12D3Koo", "it listens on /ip4/127.0.0.1/tcp/", "read back: hello from inside a program\n"]
-    {
-        assert!(said.contains(words), "{words}: {said}");
-    }
-    assert!(said.contains("added Qm") && said.contains("(28 bytes in 1 block)"), "{said}");
-    assert!(said.contains(&format!("its version is {}", env!("CARGO_PKG_VERSION"))), "{said}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{
     source::{Sender, Source, driven, gone},
 };
 use crate::{
-    base::Cid,
+    base::{Cid, HasKind, Kind},
     dag::{
         DagError, DagPath,
         dir::printable,
@@ -99,6 +99,21 @@ impl Content {
             }
         }
         Ok(out.into())
+    }
+
+    /// Whether a path leads to a block that can be had: here or, with a network, within the time limit. What is above it
+    /// is fetched on the way, and so is the block itself.
+    ///
+    /// Errors other than that something was not found are passed on.
+    pub async fn exists(&self, path: impl Into<DagPath>) -> Result<bool, ContentError> {
+        let path = path.into();
+        let source = self.source(path.root);
+        let found = async { source.get(&resolve(&source, &path).await?).await };
+        match found.await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == Kind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What a path leads to.

@@ -8,6 +8,7 @@
 pub mod client;
 pub mod error;
 pub mod guard;
+mod gzip;
 pub mod model;
 pub mod params;
 pub mod reply;

@@ -1,5 +1,5 @@
-//! A request's query, read as Kubo's clients write it: `arg` may repeat, flags are `true` or `1`, unknown names are
-//! ignored.
+//! A request's query, read as Kubo's clients write it: `arg` may repeat, options have short names too, flags are `true`
+//! or `1`, unknown names are ignored.
 
 use std::{convert::Infallible, str::FromStr, time::Duration};
 
@@ -14,6 +14,31 @@ use crate::{
     config::duration,
     dag::{DagPath, cids::CidText},
 };
+
+/// Kubo's short names of options, which mean the same over HTTP. Where a verb knows another option by the same letter, the
+/// verb looks for it itself.
+const SHORT: &[(&str, &str)] = &[
+    ("archive", "a"),
+    ("chunker", "s"),
+    ("compress", "C"),
+    ("compression-level", "l"),
+    ("edges", "e"),
+    ("empty-dirs", "E"),
+    ("length", "l"),
+    ("name", "n"),
+    ("numeric", "n"),
+    ("offset", "o"),
+    ("only-hash", "n"),
+    ("progress", "p"),
+    ("quiet", "q"),
+    ("recursive", "r"),
+    ("stream", "s"),
+    ("supported", "s"),
+    ("trickle", "t"),
+    ("type", "t"),
+    ("unique", "u"),
+    ("wrap-with-directory", "w"),
+];
 
 /// The query, and what else of a request's head matters.
 #[derive(Debug, Clone, Default)]
@@ -38,9 +63,10 @@ impl Params {
         Params { pairs, trailers: reply::takes_trailers(headers) }
     }
 
-    /// The last value of a name.
+    /// The last value of a name, or of its short form.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        let short = SHORT.iter().find(|(long, _)| *long == name).map(|(_, short)| *short);
+        self.pairs.iter().rev().find(|(n, _)| n == name || short == Some(n.as_str())).map(|(_, v)| v.as_str())
     }
 
     /// Every `arg`.
@@ -136,6 +162,7 @@ mod tests {
         assert!(p.number::<u64>("m").is_err());
         assert_eq!(p.timeout().unwrap(), Some(Duration::from_secs(60)));
         assert!(params(&[("timeout", "soon")]).timeout().is_err());
+        assert_eq!(params(&[("l", "5")]).number::<u64>("length").unwrap(), Some(5));
         assert!(params(&[]).path().is_err());
         assert!(params(&[("arg", "nonsense")]).cid().is_err());
     }

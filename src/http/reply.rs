@@ -25,6 +25,8 @@ pub enum Content {
     Bytes,
     /// A tar archive.
     Tar,
+    /// Something that is compressed.
+    Gzip,
     /// A content archive.
     Car,
     /// A block.
@@ -58,6 +60,7 @@ where
     let (kind, flag) = match content {
         Content::Bytes => ("text/plain", "x-stream-output"),
         Content::Tar => ("application/x-tar", "x-stream-output"),
+        Content::Gzip => ("application/gzip", "x-stream-output"),
         Content::Block => ("application/vnd.ipld.raw", "x-stream-output"),
         Content::Car => ("application/vnd.ipld.car", "x-stream-output"),
         Content::Lines => ("application/json", "x-chunked-output"),

@@ -3,7 +3,8 @@
 #![allow(dead_code, clippy::disallowed_methods)]
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
@@ -273,3 +274,58 @@ impl Cluster {
         Daemon::start(repo, &Start { namespace: &self.namespace, ..Start::default() })
     }
 }
+
+/// One raw HTTP request; gives the status, the head and the body as text.
+pub fn http(daemon: &Daemon, request: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> (u16, String, String) {
+    let (status, head, body) = http_bytes(daemon, request, headers, body);
+    (status, head, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// One raw HTTP request; gives the status, the head in lower case and the body without chunks around it, trailers cut off.
+pub fn http_bytes(
+    daemon: &Daemon,
+    request: &str,
+    headers: &[(&str, &str)],
+    body: impl AsRef<[u8]>,
+) -> (u16, String, Vec<u8>) {
+    let body = body.as_ref();
+    let parts: Vec<&str> = daemon.api.split('/').collect();
+    let host = format!("{}:{}", parts[2], parts[4]);
+    let mut stream = TcpStream::connect(&host).unwrap();
+    let mut text = format!("{request} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        text.push_str(&format!("Host: {host}\r\n"));
+    }
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {}\r\n", value.replace("{host}", &host)));
+    }
+    // What is refused may be answered, and the connection closed, before all of it is sent.
+    let _ = stream.write_all(format!("{text}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let at = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head");
+    let head = String::from_utf8_lossy(&answer[..at]).into_owned();
+    let mut rest = &answer[at + 4..];
+    let mut body = rest.to_vec();
+    if head.to_lowercase().contains("transfer-encoding: chunked") {
+        body.clear();
+        while let Some(end) = rest.windows(2).position(|two| two == b"\r\n") {
+            let size = std::str::from_utf8(&rest[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+            let Some(size @ 1..) = size else { break };
+            body.extend_from_slice(&rest[end + 2..(end + 2 + size).min(rest.len())]);
+            rest = rest.get(end + 4 + size..).unwrap_or_default();
+        }
+    }
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_lowercase(), body)
+}
+
+/// A form with one part, to be sent as `FORM`.
+pub fn form(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "--xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
+    );
+    [head.as_bytes(), bytes, b"\r\n--xyz--\r\n"].concat()
+}
+
+pub const FORM: (&str, &str) = ("Content-Type", "multipart/form-data; boundary=xyz");

@@ -35,6 +35,7 @@ pub async fn add(State(node): State<Node>, params: Params, form: Multipart) -> R
     options.events = Some(news);
     let progress = params.flag("progress")?.unwrap_or(false);
     let silent = params.flag("silent")?.unwrap_or(false);
+    let wrapped = options.wrap;
     node.tasks().spawn("add", async move {
         if let Err(error) = run(content, options, form).await {
             let _ = ending.send(Err(error)).await;
@@ -45,7 +46,7 @@ pub async fn add(State(node): State<Node>, params: Params, form: Multipart) -> R
             Event::Progress { path, bytes } if progress => {
                 Some(AddEvent { name: path, bytes: Some(bytes), ..AddEvent::default() })
             }
-            Event::Added(added) if !silent => Some(line(*added)),
+            Event::Added(added) if !silent => Some(line(*added, wrapped)),
             _ => None,
         };
         futures::future::ready(line.map(|l| Ok(reply::line(&l))))
@@ -55,9 +56,10 @@ pub async fn add(State(node): State<Node>, params: Params, form: Multipart) -> R
     reply::stream(reply::Content::Lines, params.trailers, Box::pin(lines)).await
 }
 
-fn line(added: Added) -> AddEvent {
+fn line(added: Added, wrapped: bool) -> AddEvent {
     let cid = added.cid.to_string();
-    let name = if added.path.is_empty() { cid.clone() } else { added.path };
+    // As in Kubo bytes without a name are called by their CID, and the folder around all has no name.
+    let name = if added.path.is_empty() && !wrapped { cid.clone() } else { added.path };
     let mode = added.attributes.mode.filter(|mode| *mode != 0).map(|mode| format!("0{mode:o}"));
     let (mtime, nanos) = added.attributes.mtime.unzip();
     AddEvent {
