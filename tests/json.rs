@@ -198,6 +198,9 @@ fn without_a_daemon(printed: &mut Printed, base: &[&str], at: &dyn Fn(&str) -> P
     run("repo stat", &[]);
     run("repo version", &[]);
     run("get", &[&cid, "-o", at("got").to_str().unwrap()]);
+    run("get", &["-a", &cid, "-o", at("got.tar").to_str().unwrap()]);
+    run("ls", &[&cid]);
+    run("stat", &[&cid, &file]);
     run("resolve", &[&format!("{cid}/a")]);
     run("refs", &[&cid]);
     run("refs", &["--offline", ABSENT]);
@@ -215,6 +218,7 @@ fn without_a_daemon(printed: &mut Printed, base: &[&str], at: &dyn Fn(&str) -> P
     let node = run("dag put", &[&value])["cids"][0].as_str().unwrap().to_owned();
     run("dag resolve", &[&format!("{node}/a/0")]);
     run("dag stat", &[&node, &cid]);
+    run("stat", &[&node]);
     let archive = binary().args(base).args(["dag", "export", &cid]).output().unwrap().stdout;
     run("dag import", &[&write(&at("archive"), archive)]);
     let block = run("block put", &[&write(&at("block"), "a block")])["blocks"][0]["cid"].as_str().unwrap().to_owned();

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use futures::{StreamExt, stream};
 use serde_json::json;
 
 use super::{
-    output::{Context, Failure, Progress, bytes},
+    output::{Context, Failure, bytes},
+    progress::{Progress, ProgressArg, When},
     reach::{self, Need},
+    several::{Errors, LANES, Parallel},
 };
 use crate::{
     content::{Rules, WalkOptions},
@@ -56,6 +59,8 @@ pub struct AddArgs {
     #[arg(long, value_name = "NAME")]
     pub stdin_name: Option<String>,
     #[command(flatten)]
+    pub parallel: Parallel,
+    #[command(flatten)]
     pub said: Said,
     #[command(flatten)]
     pub kept: Kept,
@@ -75,9 +80,8 @@ pub struct Said {
     /// Print nothing
     #[arg(long)]
     pub silent: bool,
-    /// Show progress on standard error [default: when it is a terminal]
-    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub progress: Option<bool>,
+    #[command(flatten)]
+    pub progress: ProgressArg,
 }
 
 /// What becomes of it.
@@ -173,34 +177,37 @@ pub async fn run(args: AddArgs, context: &Context) -> Result<(), Failure> {
     let options = options(&args, context)?;
     let node = reach::node(context, Need::Repo).await?;
     let client = node.client().clone().with_timeout(context.timeout_or(None));
-    let shown = args.said.progress.unwrap_or_else(|| context.watched() && !args.said.silent);
-    let mut progress = shown.then(|| Progress::new("added"));
-    let total = async {
-        match shown {
-            true => client.add_total(&args.paths, &options).await,
-            false => None,
+    // One form for all of them when there is one folder around them, else one each.
+    let groups: Vec<&[PathBuf]> = if options.wrap { vec![&args.paths] } else { args.paths.chunks(1).collect() };
+    // Standard input has one end only.
+    let lanes = if args.paths.iter().filter(|path| path.as_os_str() == "-").count() > 1 { 1 } else { LANES };
+    let flag = match args.said.silent && args.said.progress.progress.is_none() {
+        true => ProgressArg { progress: Some(When::No) },
+        false => args.said.progress,
+    };
+    let progress = Progress::new(context, flag, "added", groups.len());
+    let (mut roots, mut errors) = (Vec::new(), Errors::new(groups.len()));
+    let (shown, sent, how) = (&progress, &client, &options);
+    let mut coming = stream::iter(groups.into_iter().enumerate())
+        .map(|(number, paths)| async move { (paths, sent.add_all(paths, how, shown.of(number)).await) })
+        .buffered(lanes);
+    let adding = async {
+        while let Some((paths, added)) = coming.next().await {
+            shown.ended(added.is_ok());
+            match added {
+                Ok(added) => roots.extend(added),
+                Err(error) => errors.add(&paths[0].display().to_string(), error),
+            }
         }
     };
-    let bar = std::cell::RefCell::new(&mut progress);
-    let adding = client.add_all(&args.paths, &options, |done| {
-        if let Some(progress) = bar.borrow_mut().as_mut() {
-            progress.bytes(done);
-        }
-    });
-    let counting = async {
-        let total = total.await;
-        if let (Some(total), Some(progress)) = (total, bar.borrow_mut().as_ref()) {
-            progress.total(total);
-        }
-        std::future::pending::<()>().await;
-    };
-    let roots = tokio::select! {
-        roots = adding => roots?,
-        () = counting => Vec::new(),
-    };
+    progress.while_counting(adding, client.add_total(&args.paths, &options)).await;
+    drop(coming);
     drop(progress);
     node.close().await;
-    show(&args, &options, &roots, context)
+    if !errors.all() {
+        show(&args, &options, &roots, context)?;
+    }
+    errors.end()
 }
 
 fn show(args: &AddArgs, options: &AddOptions, roots: &[Added], context: &Context) -> Result<(), Failure> {

@@ -5,10 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    add::AddArgs, block::BlockArgs, cat::CatArgs, cid::CidArgs, cluster::ClusterArgs, config::ConfigArgs,
-    connect::ConnectArgs, daemon::DaemonArgs, dag::DagArgs, demo::DemoArgs, files::FilesArgs, get::GetArgs, id::IdArgs,
-    init::InitArgs, list_pins::ListPinsArgs, peers::PeersArgs, pin::PinArgs, refs::RefsArgs, repo::RepoArgs,
-    resolve::ResolveArgs, routing::RoutingArgs, task::TaskArgs, unpin::UnpinArgs, version::VersionArgs,
+    add::AddArgs, block::BlockArgs, cat::CatArgs, cid::CidArgs, cluster::ClusterArgs, completions::CompletionsArgs,
+    config::ConfigArgs, connect::ConnectArgs, daemon::DaemonArgs, dag::DagArgs, demo::DemoArgs, files::FilesArgs,
+    get::GetArgs, id::IdArgs, init::InitArgs, ipfs::IpfsArgs, list_pins::ListPinsArgs, ls::LsArgs, peers::PeersArgs,
+    pin::PinArgs, refs::RefsArgs, repo::RepoArgs, resolve::ResolveArgs, routing::RoutingArgs, stat::StatArgs,
+    task::TaskArgs, unpin::UnpinArgs, version::VersionArgs,
 };
 use crate::{
     config::{duration, settings::FILE_VARIABLE},
@@ -21,7 +22,7 @@ const FORMAT_VARIABLE: &str = "IPFS_KIT_FORMAT";
 /// An IPFS peer and a member of a Raft-coordinated cluster in one program.
 ///
 /// Results are written to standard output and everything else to standard error; the exit code is 0 only when all that
-/// was asked is done.
+/// was asked is done, 1 when something failed, and 2 when the command line cannot be read.
 #[derive(Parser, Debug)]
 #[command(name = "ipfs-kit", version, propagate_version = false, max_term_width = 110)]
 #[command(after_help = "Examples:
@@ -29,6 +30,7 @@ const FORMAT_VARIABLE: &str = "IPFS_KIT_FORMAT";
   ipfs-kit daemon                    be a peer; makes ~/.ipfs_kit when it is missing
   ipfs-kit add -r photos             add a folder; prints its CID
   ipfs-kit get CID -o photos-copy    fetch it on another machine
+  ipfs-kit ls CID                    what lies in it
   ipfs-kit cluster init              make the running daemon a cluster's first master
   ipfs-kit task submit word-count CID --wait
 
@@ -89,6 +91,10 @@ pub enum Format {
     Text,
     /// One JSON object.
     Json,
+    /// The same as YAML.
+    Yaml,
+    /// The same in columns.
+    Table,
 }
 
 /// The verbs.
@@ -102,11 +108,15 @@ pub enum Verb {
     Daemon(DaemonArgs),
     /// Add files and folders and print their CIDs
     Add(AddArgs),
-    /// Write a file's bytes to standard output
+    /// Write the bytes of files to standard output
     Cat(CatArgs),
+    /// List what lies in folders
+    Ls(LsArgs),
+    /// Show what CIDs are, and how large
+    Stat(StatArgs),
     /// Work on the files tree (MFS), a directory that changes
     Files(FilesArgs),
-    /// Write a file or folder to disk
+    /// Write files and folders to disk
     Get(GetArgs),
     /// Read, write and measure DAGs; move them as archives
     Dag(DagArgs),
@@ -128,7 +138,7 @@ pub enum Verb {
     Connect(ConnectArgs),
     /// Keep CIDs and all below them; list and check what is kept
     Pin(PinArgs),
-    /// Take a pin back
+    /// Take pins back
     Unpin(UnpinArgs),
     /// List what is pinned
     ListPins(ListPinsArgs),
@@ -140,6 +150,10 @@ pub enum Verb {
     Task(TaskArgs),
     /// Show the version
     Version(VersionArgs),
+    /// Print what a shell needs to complete verbs and options
+    Completions(CompletionsArgs),
+    /// The verbs add, get and pin with commas between several things
+    Ipfs(IpfsArgs),
     /// Show a whole cluster at work on this machine
     Demo(DemoArgs),
 }

@@ -13,6 +13,9 @@ use crate::{dag::DagPath, http::client::BlockOptions};
 
 /// Read, store and remove single blocks.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipfs-kit block stat CID
+  echo hello | ipfs-kit block put")]
 pub struct BlockArgs {
     #[command(subcommand)]
     pub verb: BlockVerb,

@@ -19,6 +19,9 @@ const INPUT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Rewrite CIDs and take them apart.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipfs-kit cid inspect CID
+  ipfs-kit cid base32 CID")]
 pub struct CidArgs {
     #[command(subcommand)]
     pub verb: CidVerb,

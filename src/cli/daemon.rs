@@ -187,9 +187,9 @@ async fn announce(
             }
             output::write(format!("API server listening on {api}\nDaemon is ready\n").as_bytes())?;
         }
-        Format::Json => {
-            let line = json!({"ready": true, "id": node.peer_id().to_string(), "swarm": swarm, "api": api});
-            output::write(format!("{line}\n").as_bytes())?;
+        Format::Json | Format::Yaml | Format::Table => {
+            let ready = json!({"ready": true, "id": node.peer_id().to_string(), "swarm": swarm, "api": api});
+            context.show(&ready, String::new)?;
         }
     }
     output::flush()

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    output::{self, Context, Failure, Progress},
+    output::{self, Context, Failure},
+    progress::{Progress, ProgressArg, When, expected},
     reach::{self, Need},
 };
 use crate::{
@@ -20,6 +21,10 @@ use crate::{
 
 /// Move DAGs in and out as archives.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipfs-kit dag export CID > photos.car
+  ipfs-kit dag import photos.car
+  ipfs-kit dag stat CID")]
 pub struct DagArgs {
     #[command(subcommand)]
     pub verb: DagVerb,
@@ -105,9 +110,8 @@ pub struct StatArgs {
     /// CIDs, or paths below them
     #[arg(value_name = "CID[/PATH]", required = true)]
     pub paths: Vec<String>,
-    /// Show progress on standard error [default: when it is a terminal]
-    #[arg(short, long, num_args = 0..=1, default_missing_value = "true")]
-    pub progress: Option<bool>,
+    #[command(flatten)]
+    pub progress: ProgressArg,
 }
 
 /// Writes a DAG to standard output as an archive (CARv1), whatever --format says; fetches what is not here.
@@ -123,9 +127,8 @@ pub struct ExportArgs {
     /// Leave out what is not here, and all below it
     #[arg(long)]
     pub local_only: bool,
-    /// Show progress on standard error [default: when it is a terminal]
-    #[arg(short, long, num_args = 0..=1, default_missing_value = "true")]
-    pub progress: Option<bool>,
+    #[command(flatten)]
+    pub progress: ProgressArg,
 }
 
 /// Stores what archives hold and pins the roots they name. Every block is hashed; all is durable when this returns.
@@ -152,6 +155,8 @@ pub struct ImportArgs {
     /// Say how many blocks and bytes were read
     #[arg(long)]
     pub stats: bool,
+    #[command(flatten)]
+    pub progress: ProgressArg,
 }
 
 pub async fn run(args: DagArgs, context: &Context) -> Result<(), Failure> {
@@ -177,7 +182,8 @@ async fn put(args: PutArgs, context: &Context) -> Result<(), Failure> {
 async fn get(args: GetArgs, context: &Context) -> Result<(), Failure> {
     DagPath::parse(&args.path)?;
     let node = reach::node(context, Need::Repo).await?;
-    output::copy(node.client().dag_get(&args.path, args.output_codec.as_deref()).await?).await?;
+    let mut reply = node.client().dag_get(&args.path, args.output_codec.as_deref()).await?;
+    output::copy(&mut reply, |_| ()).await?;
     node.close().await;
     Ok(())
 }
@@ -199,14 +205,16 @@ async fn stat(args: StatArgs, context: &Context) -> Result<(), Failure> {
     args.paths.iter().try_for_each(|path| DagPath::parse(path).map(|_| ()))?;
     let node = reach::node(context, Need::Repo).await?;
     let mut lines = node.client().dag_stat(&args.paths).await?;
-    let mut progress = args.progress.unwrap_or_else(|| context.watched()).then(|| Progress::new("measured"));
+    let progress = Progress::new(context, args.progress, "measured", 1);
     let mut all = StatSummary::default();
-    while let Some(line) = lines.next().await? {
-        all = line;
-        if let Some(progress) = &mut progress {
+    let measuring = async {
+        while let Some(line) = lines.next().await? {
+            all = line;
             progress.bytes(all.dag_stats.iter().map(|dag| dag.size).sum());
         }
-    }
+        Ok::<(), Failure>(())
+    };
+    progress.while_counting(measuring, expected(node.client(), &args.paths)).await?;
     drop(progress);
     node.close().await;
     let dags: Vec<_> =
@@ -232,16 +240,11 @@ async fn export(args: ExportArgs, context: &Context) -> Result<(), Failure> {
     DagPath::parse(&args.path)?;
     let node = reach::node(context, Need::Repo).await?;
     let mut reply = node.client().dag_export(&args.path, args.local_only).await?;
-    let mut progress = args.progress.unwrap_or_else(|| context.watched()).then(|| Progress::new("exported"));
-    let mut done = 0;
-    while let Some(piece) = reply.next().await? {
-        output::write(&piece)?;
-        done += piece.len() as u64;
-        if let Some(progress) = &mut progress {
-            progress.bytes(done);
-        }
-    }
-    output::flush()?;
+    let progress = Progress::new(context, args.progress, "exported", 1);
+    let paths = [args.path];
+    let exporting = output::copy(&mut reply, |done| progress.bytes(done));
+    progress.while_counting(exporting, expected(node.client(), &paths)).await?;
+    drop(progress);
     node.close().await;
     Ok(())
 }
@@ -250,14 +253,14 @@ async fn import(args: ImportArgs, context: &Context) -> Result<(), Failure> {
     let node = reach::node(context, Need::Repo).await?;
     let client = node.client().clone().with_timeout(context.timeout_or(None));
     let options = ImportOptions { pin_roots: args.pin_roots && !args.local_only, stats: true };
-    let mut progress = (context.watched() && !args.silent).then(|| Progress::new("read"));
-    let mut lines = client
-        .dag_import(&args.files, options, |done| {
-            if let Some(progress) = &mut progress {
-                progress.bytes(done);
-            }
-        })
-        .await?;
+    let flag = match args.silent && args.progress.progress.is_none() {
+        true => ProgressArg { progress: Some(When::No) },
+        false => args.progress,
+    };
+    let progress = Progress::new(context, flag, "read", 1);
+    let counting = async { args.files.iter().try_fold(0, |sum, file| Some(sum + file.metadata().ok()?.len())) };
+    let importing = client.dag_import(&args.files, options, |done| progress.bytes(done));
+    let mut lines = progress.while_counting(importing, counting).await?;
     drop(progress);
     let (mut roots, mut read) = (Vec::new(), ImportStats { block_count: 0, block_bytes_count: 0 });
     while let Some(ImportEvent { root, stats }) = lines.next().await? {

@@ -11,6 +11,7 @@ mod block;
 mod cat;
 mod cid;
 mod cluster;
+mod completions;
 mod config;
 mod connect;
 mod daemon;
@@ -20,15 +21,21 @@ mod files;
 mod get;
 mod id;
 mod init;
+mod ipfs;
 mod list_pins;
+mod ls;
 mod output;
 mod peers;
 mod pin;
+mod progress;
 mod reach;
 mod refs;
 mod repo;
 mod resolve;
 mod routing;
+mod several;
+mod shape;
+mod stat;
 mod task;
 mod throw_away;
 mod unpin;
@@ -45,7 +52,10 @@ use output::{Context, Failure};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if let Verb::Ipfs(args) = &cli.verb {
+        cli = Cli::parse_from(ipfs::respelled(std::env::args_os().collect(), &args.rest));
+    }
     if let Verb::Demo(demo) = cli.verb {
         return demo::run(demo, &cli.common);
     }
@@ -87,6 +97,8 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Refs(args) => refs::run(args, context).await,
         Verb::Repo(args) => repo::run(args, context).await,
         Verb::Resolve(args) => resolve::run(args, context).await,
+        Verb::Ls(args) => ls::run(args, context).await,
+        Verb::Stat(args) => stat::run(args, context).await,
         Verb::Get(args) => get::run(args, context).await,
         Verb::Id(args) => id::run(args, context).await,
         Verb::Peers(args) => peers::run(args, context).await,
@@ -98,6 +110,8 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Cluster(args) => cluster::run(args, context).await,
         Verb::Task(args) => task::run(args, context).await,
         Verb::Version(args) => version::run(args, context).await,
-        Verb::Demo(_) => Ok(()),
+        Verb::Completions(args) => completions::run(&args),
+        // Told apart before.
+        Verb::Demo(_) | Verb::Ipfs(_) => Ok(()),
     }
 }

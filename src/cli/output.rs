@@ -8,11 +8,13 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use super::args::{Common, Format};
+use super::{
+    args::{Common, Format},
+    shape::{self, Table},
+};
 use crate::{
     base::{HasKind, cid},
     config::{
@@ -20,6 +22,7 @@ use crate::{
         settings::{SYSTEM_FOLDER, Search},
     },
     dag::cids::CidText,
+    http::client::Reply,
 };
 
 /// Why a verb ends with an exit code that is not 0.
@@ -127,6 +130,8 @@ impl Context {
     pub fn show<T: Serialize>(&self, json: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let mut out = match self.common.format {
             Format::Json => serde_json::to_string(json).expect("plain data becomes JSON"),
+            Format::Yaml => shape::yaml(json),
+            Format::Table => shape::table(json),
             Format::Text => text(),
         };
         if !out.is_empty() && !out.ends_with('\n') {
@@ -158,6 +163,7 @@ pub struct Listing {
     key: &'static str,
     out: Vec<u8>,
     any: bool,
+    table: Table,
     // A person sees every item at once.
     at_once: bool,
 }
@@ -166,7 +172,7 @@ impl Listing {
     /// An empty list under `key`.
     pub fn new(context: &Context, key: &'static str) -> Self {
         let at_once = std::io::stdout().is_terminal();
-        Listing { format: context.common.format, key, out: Vec::new(), any: false, at_once }
+        Listing { format: context.common.format, key, out: Vec::new(), any: false, table: Table::default(), at_once }
     }
 
     /// The next item: an object, or its text for people.
@@ -177,6 +183,17 @@ impl Listing {
                 self.out.extend_from_slice(before.as_bytes());
                 serde_json::to_writer(&mut self.out, json).expect("plain data becomes JSON");
             }
+            Format::Yaml => {
+                if !self.any {
+                    self.out.extend_from_slice(format!("{}:\n", self.key).as_bytes());
+                }
+                self.out.extend_from_slice(shape::yaml_item(json).as_bytes());
+            }
+            Format::Table => {
+                let value = serde_json::to_value(json).expect("plain data becomes JSON");
+                let row = value.as_object().map(|row| self.table.row(row));
+                self.out.extend_from_slice(row.unwrap_or_default().as_bytes());
+            }
             Format::Text => {
                 self.out.extend_from_slice(text().as_bytes());
                 self.out.push(b'\n');
@@ -186,12 +203,23 @@ impl Listing {
         if self.at_once || self.out.len() > LIST_BYTES { self.write() } else { Ok(()) }
     }
 
+    /// A line for people beside the items.
+    pub fn remark(&mut self, text: &str) {
+        if self.format == Format::Text {
+            self.out.extend_from_slice(text.as_bytes());
+        }
+    }
+
     /// The end of the list.
     pub fn end(mut self) -> Result<(), Failure> {
-        if self.format == Format::Json {
-            let end = if self.any { "]}\n".to_owned() } else { format!("{{\"{}\":[]}}\n", self.key) };
-            self.out.extend_from_slice(end.as_bytes());
-        }
+        let end = match (self.format, self.any) {
+            (Format::Json, true) => "]}\n".to_owned(),
+            (Format::Json, false) => format!("{{\"{}\":[]}}\n", self.key),
+            (Format::Yaml, false) => format!("{}: []\n", self.key),
+            (Format::Table, _) => self.table.end(),
+            (Format::Yaml, true) | (Format::Text, _) => String::new(),
+        };
+        self.out.extend_from_slice(end.as_bytes());
         self.write()
     }
 
@@ -225,55 +253,15 @@ fn stdout_failed(error: &std::io::Error) -> Failure {
     Failure::new(format!("standard output: {error}"))
 }
 
-/// Writes an answer to standard output as it comes.
-pub async fn copy(mut reply: crate::http::client::Reply) -> Result<(), Failure> {
+/// Writes an answer to standard output as it comes; `progress` is told the bytes so far.
+pub async fn copy(reply: &mut Reply, mut progress: impl FnMut(u64)) -> Result<(), Failure> {
+    let mut done = 0;
     while let Some(piece) = reply.next().await? {
         write(&piece)?;
+        done += piece.len() as u64;
+        progress(done);
     }
     flush()
-}
-
-/// A line of progress on standard error, rewritten in place, gone when it is dropped; nothing when that is no terminal.
-pub struct Progress {
-    what: &'static str,
-    bar: ProgressBar,
-}
-
-impl Progress {
-    /// Progress that begins with a word such as `added`.
-    pub fn new(what: &'static str) -> Self {
-        let bar = ProgressBar::new_spinner().with_message(what);
-        bar.set_style(style("{msg} {bytes} ({bytes_per_sec})"));
-        Progress { what, bar }
-    }
-
-    /// Says how many bytes there are in all, so that the time left can be told.
-    pub fn total(&self, bytes: u64) {
-        self.bar.set_length(bytes);
-        self.bar.set_style(style("{msg} {bytes} of {total_bytes} [{bar:30}] {bytes_per_sec}, {eta} left"));
-    }
-
-    /// Shows the blocks done so far and their bytes.
-    pub fn blocks(&mut self, blocks: u64, size: u64) {
-        self.bar.set_style(style("{msg}"));
-        self.bar.set_message(format!("{} {blocks} blocks, {}", self.what, bytes(size)));
-    }
-
-    /// Shows the bytes done so far.
-    pub fn bytes(&mut self, done: u64) {
-        self.bar.set_position(done);
-    }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    style.progress_chars("=> ")
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
 }
 
 /// A number of bytes as people read it.

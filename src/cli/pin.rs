@@ -7,8 +7,10 @@ use serde_json::json;
 
 use super::{
     list_pins,
-    output::{Context, Failure, Listing, Progress},
+    output::{Context, Failure, Listing},
+    progress::{Progress, ProgressArg, expected},
     reach::{self, Need},
+    several::Parallel,
     unpin,
 };
 use crate::{dag::DagPath, http::model::PinVerifyLine};
@@ -116,9 +118,10 @@ pub struct AddPinArgs {
     /// A name for people
     #[arg(short, long)]
     pub name: Option<String>,
-    /// Show progress, whoever watches
-    #[arg(long)]
-    pub progress: bool,
+    #[command(flatten)]
+    pub progress: ProgressArg,
+    #[command(flatten)]
+    pub parallel: Parallel,
 }
 
 pub async fn run(args: PinArgs, context: &Context) -> Result<(), Failure> {
@@ -142,14 +145,15 @@ async fn add(args: AddPinArgs, context: &Context) -> Result<(), Failure> {
     let paths = paths_or_stdin(args.paths)?;
     let recursive = args.recursive && !args.direct;
     let node = reach::node(context, Need::Repo).await?;
-    let mut shown = (args.progress || context.watched()).then(|| Progress::new("fetched"));
-    let pins = node.client().pin(&paths, recursive, args.name.as_deref(), |blocks, bytes| {
-        if let Some(shown) = &mut shown {
-            shown.blocks(blocks, bytes);
-        }
-    });
-    let pins = pins.await?;
-    drop(shown);
+    let progress = Progress::new(context, args.progress, "fetched", paths.len());
+    let client = node.client();
+    let pinning = client.pin(&paths, recursive, args.name.as_deref(), |blocks, bytes| progress.blocks(blocks, bytes));
+    let counting = async { if recursive { expected(client, &paths).await } else { None } };
+    let pins = progress.while_counting(pinning, counting).await;
+    // All of them, or none.
+    paths.iter().for_each(|_| progress.ended(pins.is_ok()));
+    drop(progress);
+    let pins = pins?;
     node.close().await;
     let (kind, how) = if recursive { ("recursive", "recursively") } else { ("direct", "directly") };
     let all: Vec<_> = pins.iter().map(|cid| json!({"cid": cid, "type": kind})).collect();

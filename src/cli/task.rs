@@ -120,7 +120,7 @@ async fn result(client: &Client, id: &str, output: Option<PathBuf>, context: &Co
         }
     };
     match output {
-        None => output::copy(client.cat(&cid, 0, None).await?).await,
+        None => output::copy(&mut client.cat(&cid, 0, None).await?, |_| ()).await,
         Some(path) => {
             let written = client.get(&cid, &path, |_| {}).await?;
             let shown = path.display().to_string();

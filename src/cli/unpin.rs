@@ -9,16 +9,17 @@ use super::{
     reach::{self, Need},
 };
 
-/// Takes a pin back. The content stays until space is needed.
+/// Takes pins back: all of them, or none when one is not pinned. The content stays until space is needed.
 #[derive(Args, Debug)]
-#[command(after_help = "JSON: {cid, pins: [cid]}
+#[command(after_help = "JSON: {cid, pins: [cid]}; cid is the last one
 
 Examples:
-  ipfs-kit unpin CID")]
+  ipfs-kit unpin CID
+  ipfs-kit unpin CID CID2")]
 pub struct UnpinArgs {
-    /// What need not be kept any more
-    #[arg(value_name = "CID")]
-    pub cid: String,
+    /// What need not be kept any more [default: the lines of standard input]
+    #[arg(value_name = "CID[/PATH]")]
+    pub paths: Vec<String>,
 }
 
 /// Which pins go.
@@ -34,7 +35,7 @@ pub struct RmArgs {
 }
 
 pub async fn run(args: UnpinArgs, context: &Context) -> Result<(), Failure> {
-    remove(RmArgs { paths: vec![args.cid], recursive: true }, context).await
+    remove(RmArgs { paths: args.paths, recursive: true }, context).await
 }
 
 pub async fn remove(args: RmArgs, context: &Context) -> Result<(), Failure> {

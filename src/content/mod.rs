@@ -26,6 +26,7 @@ mod read;
 mod refs;
 mod rules;
 mod source;
+mod stat;
 pub mod tar;
 #[cfg(test)]
 mod tests;
@@ -53,6 +54,7 @@ pub use options::{
 pub use pins::PinProgress;
 pub use refs::{Reference, RefsOptions};
 pub use rules::Rules;
+pub use stat::NodeStat;
 pub use tree::TreeAdder;
 pub use walker::{Found, WalkOptions, Walker, root_of};
 

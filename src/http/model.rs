@@ -395,3 +395,23 @@ pub struct TaskReply {
     /// The master whose signed receipt says so.
     pub outcome_by: Option<String>,
 }
+
+/// One block, by `/api/v1/stat`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatReply {
+    /// Its CID.
+    pub cid: String,
+    /// `file`, `directory` or `symlink`; `unknown` when it is not UnixFS.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its codec, by the name in the multicodec table.
+    pub codec: String,
+    /// Its bytes.
+    pub block_size: u64,
+    /// Bytes of the whole DAG, repeated blocks repeated, as its author says; null when its codec does not say.
+    pub cumulative_size: Option<u64>,
+    /// Its links.
+    pub links: u64,
+    /// Bytes of a file's content; null for others.
+    pub size: Option<u64>,
+}

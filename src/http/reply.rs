@@ -18,6 +18,9 @@ use super::HttpError;
 /// The trailer that tells of a failure after the first bytes.
 pub const STREAM_ERROR: HeaderName = HeaderName::from_static("x-stream-error");
 
+/// Says how many bytes of content a stream will bring.
+pub const CONTENT_LENGTH: HeaderName = HeaderName::from_static("x-content-length");
+
 /// What a stream carries, with the headers Kubo's clients look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {

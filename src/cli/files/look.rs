@@ -212,8 +212,8 @@ pub struct ReadArgs {
 
 pub async fn read(args: ReadArgs, context: &Context) -> Result<(), Failure> {
     let node = reach::node(context, Need::Repo).await?;
-    let reply = node.client().files_read(&args.path, args.offset, args.count).await?;
-    output::copy(reply).await?;
+    let mut reply = node.client().files_read(&args.path, args.offset, args.count).await?;
+    output::copy(&mut reply, |_| ()).await?;
     node.close().await;
     Ok(())
 }

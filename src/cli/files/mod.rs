@@ -6,6 +6,8 @@ mod write;
 
 use clap::{Args, Subcommand};
 
+pub(in crate::cli) use look::letters;
+
 use super::output::{Context, Failure};
 use crate::http::client::FilesStyle;
 

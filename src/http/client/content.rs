@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     content::{self, WalkOptions, Written},
-    http::model::{AddEvent, BlockReply},
+    http::model::{AddEvent, BlockReply, NodeStatReply},
 };
 
 /// How something is added. `None` leaves it to the node, which does as Kubo does unless it is configured otherwise.
@@ -141,6 +141,15 @@ impl AddOptions {
     }
 }
 
+/// How something is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// As a tar archive.
+    pub tar: bool,
+    /// Compressed by gzip, this hard: 1 to 9.
+    pub compression: Option<u32>,
+}
+
 /// What was added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Added {
@@ -240,12 +249,31 @@ impl Client {
 
     /// The bytes of a file: a CID, or a path below one.
     pub async fn cat(&self, path: &str, offset: u64, length: Option<u64>) -> Result<Reply, ClientError> {
-        let mut ask = Ask::post("/api/v0/cat").arg(path);
+        self.cat_all(&[path.to_owned()], offset, length).await
+    }
+
+    /// The bytes of files, one behind the other; `offset` and `length` count in all of them together.
+    pub async fn cat_all(&self, paths: &[String], offset: u64, length: Option<u64>) -> Result<Reply, ClientError> {
+        let mut ask = paths.iter().fold(Ask::post("/api/v0/cat"), |ask, path| ask.arg(path));
         if offset > 0 {
             ask = ask.with("offset", offset);
         }
         if let Some(length) = length {
             ask = ask.with("length", length);
+        }
+        self.send(ask).await
+    }
+
+    /// What the block is that a path leads to.
+    pub async fn stat(&self, path: &str) -> Result<NodeStatReply, ClientError> {
+        self.send(Ask::get("/api/v1/stat").arg(path)).await?.json().await
+    }
+
+    /// A file or folder as a tar archive, or a file compressed by itself.
+    pub async fn get_archive(&self, path: &str, archive: Archive) -> Result<Reply, ClientError> {
+        let mut ask = Ask::post("/api/v0/get").arg(path).with("archive", archive.tar);
+        if let Some(level) = archive.compression {
+            ask = ask.with("compress", true).with("compression-level", level);
         }
         self.send(ask).await
     }

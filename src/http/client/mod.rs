@@ -14,7 +14,7 @@ mod repo;
 mod transport;
 mod upload;
 
-pub use content::{AddOptions, Added};
+pub use content::{AddOptions, Added, Archive};
 pub use dag::{BlockOptions, ImportOptions, PutOptions, RefsOptions};
 pub use error::ClientError;
 pub use files::{FilesAttributes, FilesStyle, FilesWrite};

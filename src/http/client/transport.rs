@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{
     Router,
     body::Body,
-    http::{HeaderValue, Method, Request, Response, Uri, header},
+    http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header},
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -18,7 +18,10 @@ use super::ClientError;
 use crate::{
     base::{Kind, Tasks},
     config,
-    http::{error::ErrorBody, reply::STREAM_ERROR},
+    http::{
+        error::ErrorBody,
+        reply::{CONTENT_LENGTH, STREAM_ERROR},
+    },
 };
 
 /// How long connecting to the API may take.
@@ -117,7 +120,7 @@ impl Transport {
         }
         *request.body_mut() = ask.body;
         let response = within(limit, "an answer", self.deliver(request)).await??;
-        let mut reply = Reply { body: response.1, limit };
+        let mut reply = Reply { body: response.1, limit, length: response.2 };
         if response.0.is_success() {
             return Ok(reply);
         }
@@ -131,7 +134,7 @@ impl Transport {
         })
     }
 
-    async fn deliver(&self, mut request: Request<Body>) -> Result<(axum::http::StatusCode, Body), ClientError> {
+    async fn deliver(&self, mut request: Request<Body>) -> Result<(StatusCode, Body, Option<u64>), ClientError> {
         let response = match self {
             Transport::Local(router) => {
                 request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
@@ -143,7 +146,8 @@ impl Transport {
             Transport::Tcp { host, port, tasks } => over_tcp(host, *port, tasks, request).await?,
         };
         let (head, body) = response.into_parts();
-        Ok((head.status, body))
+        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        Ok((head.status, body, length))
     }
 }
 
@@ -202,9 +206,15 @@ async fn within<T>(
 pub struct Reply {
     body: Body,
     limit: Option<Duration>,
+    length: Option<u64>,
 }
 
 impl Reply {
+    /// How many bytes of content it will bring, when the node says so.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
     /// The next piece; `None` at the end. A piece must come within the time limit of the request.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
@@ -334,7 +344,7 @@ mod tests {
 
     async fn lines(pieces: Vec<Vec<u8>>) -> Result<Vec<u64>, ClientError> {
         let pieces = futures::stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>));
-        let mut lines = Reply { body: Body::from_stream(pieces), limit: None }.lines();
+        let mut lines = Reply { body: Body::from_stream(pieces), limit: None, length: None }.lines();
         let mut out = Vec::new();
         while let Some(number) = lines.next().await? {
             out.push(number);

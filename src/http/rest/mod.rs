@@ -1,6 +1,7 @@
-//! Our own faces: `/api/v1` for the cluster and its tasks, `/health` and `/metrics` for those who operate a node.
+//! Our own faces: `/api/v1` for blocks, the cluster and its tasks, `/health` and `/metrics` for those who operate a node.
 
 mod cluster;
+mod content;
 mod operations;
 mod tasks;
 
@@ -17,6 +18,7 @@ use crate::node::Node;
 /// The routes below `/api/v1`.
 pub fn routes() -> Router<Node> {
     Router::new()
+        .route("/stat", get(content::stat))
         .route("/cluster/init", post(cluster::init))
         .route("/cluster/status", get(cluster::status))
         .route("/cluster/peers", get(cluster::peers))

@@ -60,7 +60,7 @@ pub fn routes() -> Router<Node> {
 }
 
 /// The node's content, with the time limit the caller asks for.
-fn content(node: &Node, params: &Params) -> Result<Content, HttpError> {
+pub(super) fn content(node: &Node, params: &Params) -> Result<Content, HttpError> {
     let content = match params.timeout()? {
         Some(limit) => node.content().with_timeout(limit),
         None => node.content().clone(),
