@@ -81,6 +81,11 @@ cli_rm() {
   local c; c=$(echo "to be removed" | remote block put) && remote block rm "$c" && ! remote block rm "$c" && remote block rm -f "$c" \
     && c=$(echo "kept" | remote block put --pin) && ! remote block rm "$c"
 }
+. "$(dirname "$0")/kubo_verbs.sh"
+verbs_prepare || { echo "the verbs' content could not be added"; exit 1; }
+for verb in add cat get ls refs cid block dag files pin repo; do
+  CHECK_LINES=60 check "ipfs --api … $verb, option by option, as on Kubo" "verb_$verb"
+done
 check "ipfs --api … dag, refs, resolve, block print what they print on Kubo" cli_formats
 check "ipfs --api … dag import, and the export is Kubo's" cli_car
 check "ipfs --api … block rm" cli_rm

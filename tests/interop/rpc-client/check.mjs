@@ -82,6 +82,46 @@ test('ls', async () => {
   assert.ok(listed.every((e) => CID.asCID(e.cid)))
 })
 
+test('ls: a file, a path below, sizes and modes', async () => {
+  const entries = await all(client.addAll([
+    { path: 'kept/x', content: bytes('12345'), mode: 0o640, mtime: { secs: 1709210096, nsecs: 120000000 } },
+    { path: 'kept/in/y', content: bytes('y') }
+  ], { preserveMode: true, preserveMtime: true }))
+  const root = entries.find((e) => e.path === 'kept').cid
+  const listed = await all(client.ls(root))
+  const x = listed.find((e) => e.name === 'x')
+  assert.deepEqual([x.type, x.size, x.path], ['file', 5, `${root}/x`])
+  assert.deepEqual((await all(client.ls(`/ipfs/${root}/in`))).map((e) => e.name), ['y'])
+  await assert.rejects(() => all(client.ls(`/ipfs/${root}/none`)), /none/)
+})
+
+test('add: every option that decides a CID', async () => {
+  const content = Buffer.alloc(300_000, 'abc')
+  const cid = async (options) => (await client.add(content, { pin: false, ...options })).cid.toString()
+  assert.match(await cid({ cidVersion: 1 }), /^bafybei/)
+  assert.match(await cid({ cidVersion: 1, rawLeaves: false, hashAlg: 'sha2-512' }), /^bafybg/)
+  assert.notEqual(await cid({ chunker: 'size-1000' }), await cid({ chunker: 'size-2000' }))
+  assert.notEqual(await cid({ chunker: 'size-1000', trickle: true }), await cid({ chunker: 'size-1000' }))
+  assert.notEqual(await cid({ rawLeaves: true }), await cid({}))
+  assert.equal(await cid({ onlyHash: true }), await cid({}))
+  const wrapped = await all(client.addAll([{ path: 'one', content: bytes('1') }], { wrapWithDirectory: true }))
+  assert.deepEqual(wrapped.map((e) => e.path), ['one', ''])
+  let seen = 0
+  await client.add(content, { progress: (count) => { seen = count } })
+  assert.equal(seen, content.length)
+  await assert.rejects(() => cid({ chunker: 'nonsense' }))
+  await assert.rejects(() => cid({ hashAlg: 'nonsense' }))
+})
+
+test('get: archive, compress and compression-level', async () => {
+  const { cid } = await client.add(bytes('hello world'))
+  const packed = await join(client.get(cid, { compress: true, compressionLevel: 9 }))
+  assert.equal(execFileSync('gzip', ['-dc'], { input: packed }).toString(), 'hello world')
+  const both = await join(client.get(cid, { archive: true, compress: true }))
+  assert.equal(execFileSync('tar', ['-xzO'], { input: both }).toString(), 'hello world')
+  await assert.rejects(() => join(client.get(cid, { compress: true, compressionLevel: 10 })), /between 1 and 9/)
+})
+
 test('block/put and block/get', async () => {
   const cid = await client.block.put(bytes('a raw block'), { format: 'raw' })
   assert.equal(cid.code, 0x55)
@@ -156,4 +196,84 @@ test('refs, refs/local and resolve', async () => {
   const here = (await all(client.refs.local())).map((r) => CID.parse(r.ref).multihash.digest.toString())
   assert.ok(here.includes(CID.parse(of('refs/b/c')).multihash.digest.toString()))
   assert.equal(await client.resolve(`/ipfs/${of('refs')}/b/c`), `/ipfs/${of('refs/b/c')}`)
+})
+
+test('refs: formats, depth and unique', async () => {
+  const entries = await all(client.addAll([{ path: 'deep/a', content: bytes('same') }, { path: 'deep/b/c', content: bytes('same') }]))
+  const of = (path) => entries.find((e) => e.path === path).cid.toString()
+  const refs = async (options) => (await all(client.refs(of('deep'), options))).map((r) => r.ref)
+  assert.deepEqual(await refs({ recursive: true, format: '<linkname>' }), ['a', 'b', 'c'])
+  assert.deepEqual(await refs({ recursive: true, unique: true }), [of('deep/a'), of('deep/b')])
+  assert.deepEqual(await refs({ recursive: true, maxDepth: 1 }), [of('deep/a'), of('deep/b')])
+  const two = (await all(client.refs([of('deep'), of('deep/b')]))).map((r) => r.ref)
+  assert.deepEqual(two, [of('deep/a'), of('deep/b'), of('deep/b/c')])
+})
+
+test('dag: codecs, stat by path and what is not there', async () => {
+  const raw = await client.dag.put(bytes('raw'), { storeCodec: 'raw', inputCodec: 'raw' })
+  assert.equal(raw.code, 0x55)
+  const pinned = await client.dag.put({ a: 1 }, { pin: true, hashAlg: 'sha2-512' })
+  assert.equal((await all(client.pin.ls({ paths: pinned })))[0].type, 'recursive')
+  await assert.rejects(() => client.dag.get(pinned, { path: '/none' }))
+  await assert.rejects(() => client.dag.resolve('nonsense'))
+})
+
+test('block/put: codecs, hash functions and pins', async () => {
+  const cid = await client.block.put(bytes('x'), { format: 'dag-cbor', mhtype: 'sha2-512', version: 1 })
+  assert.deepEqual([cid.code, cid.multihash.code], [0x71, 0x13])
+  assert.equal((await client.block.put(bytes('x'), { format: 'v0' })).version, 0)
+  await assert.rejects(() => client.block.put(bytes('x'), { mhtype: 'nonsense' }))
+  await assert.rejects(() => client.block.get('nonsense'))
+  const [gone] = await all(client.block.rm(await client.block.put(bytes('gone')), { force: true, quiet: false }))
+  assert.equal(gone.error, undefined)
+})
+
+test('files: every verb', async () => {
+  const f = client.files
+  await f.mkdir('/js/a/b', { parents: true })
+  await assert.rejects(() => f.mkdir('/js/none/deep'))
+  await f.write('/js/file', bytes('hello world'), { create: true })
+  await f.write('/js/file', bytes('WORLD'), { offset: 6 })
+  await f.write('/js/file', bytes('HELLOxxx'), { length: 5 })
+  assert.equal((await join(f.read('/js/file'))).toString(), 'HELLO WORLD')
+  assert.equal((await join(f.read('/js/file', { offset: 6, length: 3 }))).toString(), 'WOR')
+  const stat = await f.stat('/js/file')
+  assert.deepEqual([stat.type, stat.size], ['file', 11])
+  assert.equal((await f.stat('/js', { withLocal: true })).local, true)
+  await f.cp('/js/file', '/js/a/copy')
+  await f.cp(`/ipfs/${stat.cid}`, '/js/deep/er/copy', { parents: true })
+  await f.mv('/js/file', '/js/a/moved')
+  assert.deepEqual((await all(f.ls('/js/a'))).map((e) => `${e.name} ${e.type} ${e.size}`), ['b directory 0', 'copy file 11', 'moved file 11'])
+  assert.ok((await f.flush('/js/a')).toString())
+  await assert.rejects(() => f.rm('/js/a'), /recursive|directory|-r/i)
+  await f.rm('/js', { recursive: true })
+  assert.deepEqual(await all(f.ls('/')), [])
+  await assert.rejects(() => f.stat('/js'))
+})
+
+test('pin: names, kinds and several at once', async () => {
+  const cids = []
+  for (const text of ['p1', 'p2', 'p3']) cids.push((await client.add(bytes(text), { pin: false })).cid)
+  const pinned = await all(client.pin.addAll([{ path: cids[0] }, { path: cids[1], recursive: false }]))
+  assert.deepEqual(pinned.map(String), cids.slice(0, 2).map(String))
+  assert.equal((await all(client.pin.ls({ paths: cids[1] })))[0].type, 'direct')
+  await client.pin.add(cids[2], { name: 'third' })
+  const named = await all(client.pin.ls({ name: 'third', names: true }))
+  assert.deepEqual(named.map((p) => [String(p.cid), p.name]), [[String(cids[2]), 'third']])
+  await all(client.pin.rmAll(cids.map((path) => ({ path }))))
+  await assert.rejects(() => all(client.pin.ls({ paths: cids[0] })), /not pinned/)
+  await assert.rejects(() => all(client.pin.ls({ type: 'nonsense' })))
+})
+
+test('repo/stat and repo/version', async () => {
+  const stat = await client.repo.stat()
+  assert.ok(stat.numObjects > 0n && stat.repoSize > 0n)
+  assert.ok(await client.repo.version())
+})
+
+test('resolve: multibases and what is not there', async () => {
+  const entries = await all(client.addAll([{ path: 'r/x', content: bytes('x') }]))
+  const root = entries.find((e) => e.path === 'r').cid
+  assert.match(await client.resolve(`/ipfs/${root}/x`, { cidBase: 'base36' }), /^\/ipfs\/k/)
+  await assert.rejects(() => client.resolve(`/ipfs/${root}/none`))
 })
