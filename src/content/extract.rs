@@ -110,14 +110,16 @@ impl Writer {
     }
 
     fn write(&mut self, event: TreeEvent) -> Result<(), ContentError> {
-        if let TreeEvent::Data(bytes) = event {
-            return self.data(&bytes);
+        match event {
+            TreeEvent::Data(bytes) => return self.data(&bytes),
+            TreeEvent::Attributes(_) => return Ok(()),
+            _ => {}
         }
         self.close_file()?;
         let first = !std::mem::replace(&mut self.began, true);
         let path = match &event {
             TreeEvent::Dir { path } | TreeEvent::File { path, .. } | TreeEvent::Symlink { path, .. } => path.clone(),
-            TreeEvent::Data(_) => Vec::new(),
+            TreeEvent::Attributes(_) | TreeEvent::Data(_) => Vec::new(),
         };
         if path.len() > MAX_DEPTH {
             let (count, limit) = (path.len() as u64, MAX_DEPTH as u64);
@@ -243,7 +245,7 @@ impl Writer {
                 self.open = Some(Open { file, dir, temp, name, shown, left: size });
                 Ok(())
             }
-            TreeEvent::Dir { .. } | TreeEvent::Data(_) => Ok(()),
+            TreeEvent::Attributes(_) | TreeEvent::Dir { .. } | TreeEvent::Data(_) => Ok(()),
         }
     }
 

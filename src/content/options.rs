@@ -145,6 +145,8 @@ pub struct Stat {
 /// Paths are names from the root on; the root's own path is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TreeEvent {
+    /// What the directory, file or symbolic link that comes next says of itself; left out when that is nothing.
+    Attributes(Attributes),
     /// A directory.
     Dir {
         /// Where.

@@ -7,21 +7,27 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream};
 
 use super::{Content, ContentError, TreeEvent, source::driven};
-use crate::base::Cid;
+use crate::{
+    base::{Cid, time},
+    dag::unixfs::Attributes,
+};
 
 const RECORD: usize = 512;
 /// Longest pax header or long name read.
 const MAX_EXTRA_BYTES: u64 = 64 * 1024;
 
 impl Content {
-    /// Everything below `root` as a tar stream; `name` is the first name of every path in it, as Kubo's `get` has it.
+    /// Everything below `root` as a tar stream; `name` is the first name of every path in it, as Kubo's `get` has it. Modes
+    /// and times are those recorded, else the usual ones and now; fractions of seconds only when they are asked for.
     pub fn tar(
         &self,
         root: Cid,
         name: &str,
+        fractions: bool,
     ) -> impl Stream<Item = Result<Bytes, ContentError>> + Send + Unpin + 'static {
         let events = self.walk(root);
-        let mut writer = TarWriter::new(name.as_bytes());
+        let now = (time::unix_ms() / 1000) as i64;
+        let mut writer = TarWriter { fractions, now, ..TarWriter::new(name.as_bytes()) };
         driven(4, move |sender| async move {
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {
@@ -39,22 +45,41 @@ impl Content {
 pub struct TarWriter {
     root: Vec<u8>,
     padding: usize,
+    /// What the next item says of itself.
+    attributes: Attributes,
+    /// The time of what has none, in seconds since 1970.
+    now: i64,
+    /// Whether fractions of seconds are written.
+    fractions: bool,
 }
 
 impl TarWriter {
-    /// A writer whose paths all begin with `root`.
+    /// A writer whose paths all begin with `root`. Without a recorded time things are of 1970.
     pub fn new(root: &[u8]) -> Self {
-        TarWriter { root: root.to_vec(), padding: 0 }
+        let attributes = Attributes::default();
+        TarWriter { root: root.to_vec(), padding: 0, attributes, now: 0, fractions: false }
     }
 
     /// The bytes of one part.
     pub fn write(&mut self, event: TreeEvent) -> Vec<Bytes> {
-        let (path, kind, size, target) = match event {
+        let (path, kind, size, target, usual) = match event {
             TreeEvent::Data(bytes) => return vec![bytes],
-            TreeEvent::Dir { path } => (path, b'5', 0, Vec::new()),
-            TreeEvent::File { path, size } => (path, b'0', size, Vec::new()),
-            TreeEvent::Symlink { path, target } => (path, b'2', 0, target),
+            TreeEvent::Attributes(attributes) => {
+                self.attributes = attributes;
+                return Vec::new();
+            }
+            TreeEvent::Dir { path } => (path, b'5', 0, Vec::new(), 0o755),
+            TreeEvent::File { path, size } => (path, b'0', size, Vec::new(), 0o644),
+            TreeEvent::Symlink { path, target } => (path, b'2', 0, target, 0o777),
         };
+        let Attributes { mode, mtime } = std::mem::take(&mut self.attributes);
+        let mode = mode.map(|mode| mode & 0o7777).filter(|mode| *mode != 0).unwrap_or(usual);
+        let (mut seconds, mut nanos) = mtime.unwrap_or((self.now, 0));
+        if !self.fractions {
+            // To the nearest second, as Go does it.
+            seconds = seconds.saturating_add(i64::from(nanos >= 500_000_000));
+            nanos = 0;
+        }
         let mut name = self.root.clone();
         for part in path {
             name.push(b'/');
@@ -71,12 +96,17 @@ impl TarWriter {
         if size >= 1 << 33 {
             pax_record(&mut pax, "size", size.to_string().as_bytes());
         }
+        if nanos != 0 || !(0..MAX_TIME).contains(&seconds) {
+            pax_record(&mut pax, "mtime", decimal_time(seconds, nanos).as_bytes());
+        }
+        let stamp = Stamp { mode, seconds: seconds.clamp(0, MAX_TIME - 1) };
         if !pax.is_empty() {
-            out.extend_from_slice(&header(b"pax_header", b'x', pax.len() as u64, b""));
+            let plain = Stamp { mode: 0o644, seconds: 0 };
+            out.extend_from_slice(&header(b"pax_header", b'x', pax.len() as u64, b"", plain));
             out.extend_from_slice(&pax);
             out.resize(out.len() + pad(pax.len() as u64), 0);
         }
-        out.extend_from_slice(&header(&name, kind, size, &target));
+        out.extend_from_slice(&header(&name, kind, size, &target, stamp));
         self.padding = pad(size);
         vec![out.freeze()]
     }
@@ -103,18 +133,39 @@ fn pax_record(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     out.push(b'\n');
 }
 
-fn header(name: &[u8], kind: u8, size: u64, target: &[u8]) -> [u8; RECORD] {
+/// Seconds since 1970 that a header's field can no longer hold.
+const MAX_TIME: i64 = 1 << 33;
+
+/// Seconds with their fraction, as pax has it: the fraction counts away from zero.
+fn decimal_time(seconds: i64, nanos: u32) -> String {
+    let (sign, whole, part) = match (seconds < 0, nanos) {
+        (true, 1..) => ("-", (seconds + 1).unsigned_abs(), 1_000_000_000 - nanos),
+        (true, 0) => ("-", seconds.unsigned_abs(), 0),
+        (false, _) => ("", seconds.unsigned_abs(), nanos),
+    };
+    let text = format!("{sign}{whole}.{part:09}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// What a header says of an item beside its content.
+#[derive(Clone, Copy)]
+struct Stamp {
+    mode: u32,
+    seconds: i64,
+}
+
+fn header(name: &[u8], kind: u8, size: u64, target: &[u8], stamp: Stamp) -> [u8; RECORD] {
     let mut out = [0u8; RECORD];
     let mut put = |at: usize, bytes: &[u8], most: usize| {
         let len = bytes.len().min(most);
         out[at..at + len].copy_from_slice(&bytes[..len]);
     };
     put(0, name, 100);
-    put(100, if kind == b'5' { b"0000755\0" } else { b"0000644\0" }, 8);
+    put(100, format!("{:07o}\0", stamp.mode).as_bytes(), 8);
     put(108, b"0000000\0", 8);
     put(116, b"0000000\0", 8);
     put(124, format!("{:011o}\0", if size >= 1 << 33 { 0 } else { size }).as_bytes(), 12);
-    put(136, b"00000000000\0", 12);
+    put(136, format!("{:011o}\0", stamp.seconds).as_bytes(), 12);
     put(148, b"        ", 8);
     put(156, &[kind], 1);
     put(157, target, 100);
@@ -390,13 +441,44 @@ mod tests {
         }
     }
 
+    const PLAIN: Stamp = Stamp { mode: 0o644, seconds: 0 };
+
+    #[test]
+    fn modes_and_times_stand_where_tar_looks_for_them() {
+        let file = || TreeEvent::File { path: Vec::new(), size: 0 };
+        let head = |attributes, fractions| {
+            let mut writer = TarWriter { now: 7, fractions, ..TarWriter::new(b"root") };
+            assert!(writer.write(TreeEvent::Attributes(attributes)).is_empty());
+            let first = writer.write(file()).concat();
+            // Of the next one nothing is said.
+            let next = writer.write(file()).concat();
+            assert_eq!((&next[100..107], &next[136..147]), (&b"0000644"[..], &b"00000000007"[..]));
+            first
+        };
+        let kept = Attributes { mode: Some(0o4750), mtime: Some((0o123, 600_000_000)) };
+        let plain = head(kept, false);
+        assert_eq!((&plain[100..107], &plain[136..147]), (&b"0004750"[..], &b"00000000124"[..]), "rounded");
+        let fine = head(kept, true);
+        assert!(fine.windows(13).any(|w| w == b"mtime=83.6\n\0\0"), "with its fraction");
+        let old = head(Attributes { mode: None, mtime: Some((-5, 0)) }, false);
+        assert!(old.windows(9).any(|w| w == b"mtime=-5\n"), "before 1970");
+        for ((seconds, nanos), text) in [
+            ((0, 0), "0"),
+            ((-1, 999_999_999), "-0.000000001"),
+            ((-2, 500_000_000), "-1.5"),
+            ((100, 10), "100.00000001"),
+        ] {
+            assert_eq!(decimal_time(seconds, nanos), text);
+        }
+    }
+
     #[test]
     fn devices_and_hard_links_are_refused() {
         for kind in [b'1', b'3', b'4', b'6', b'7', b'S'] {
-            let mut bytes = header(b"root/x", kind, 0, b"").to_vec();
+            let mut bytes = header(b"root/x", kind, 0, b"", PLAIN).to_vec();
             bytes.extend_from_slice(&[0; 1024]);
             assert!(matches!(read(&bytes, 512), Err(ContentError::Tar { .. })), "{}", char::from(kind));
         }
-        assert!(read(&header(b"x", b'x', 1 << 30, b""), 512).is_err(), "an endless name");
+        assert!(read(&header(b"x", b'x', 1 << 30, b"", PLAIN), 512).is_err(), "an endless name");
     }
 }

@@ -195,12 +195,12 @@ async fn a_tar_stream_is_what_get_writes() {
     fs::write(root.join("n".repeat(200)), "long").unwrap();
     let added = place.content.add_path(&root, true, AddOptions::default()).await.unwrap();
     let name = added.cid.to_string();
-    let pieces = place.content.tar(added.cid, &name).map_err(std::io::Error::other);
+    let pieces = place.content.tar(added.cid, &name, false).map_err(std::io::Error::other);
     extract_tar(pieces, &place.path("out"), PathBuf::from(&name)).await.unwrap();
     fs::remove_file(root.join(".hidden")).unwrap();
     assert_eq!(listing(&place.path("out")), listing(&root));
     // The system's tar agrees, where there is one.
-    let bytes: Vec<Bytes> = place.content.tar(added.cid, &name).try_collect().await.unwrap();
+    let bytes: Vec<Bytes> = place.content.tar(added.cid, &name, false).try_collect().await.unwrap();
     fs::write(place.path("x.tar"), bytes.concat()).unwrap();
     fs::create_dir(place.path("by-tar")).unwrap();
     let mut tar = std::process::Command::new("tar");
@@ -284,7 +284,7 @@ async fn a_dag_with_evil_names_writes_nothing() {
         let refused = place.content.get_to(&cid.into(), &out).await.unwrap_err();
         assert!(matches!(refused, ContentError::Dag(DagError::BadName { .. })), "{name:?}: {refused}");
         assert!(!out.exists(), "{name:?}");
-        let tar: Result<Vec<Bytes>, _> = place.content.tar(cid, "root").try_collect().await;
+        let tar: Result<Vec<Bytes>, _> = place.content.tar(cid, "root", false).try_collect().await;
         assert!(tar.is_err(), "{name:?}");
     }
     assert!(!place.path("victim").exists());

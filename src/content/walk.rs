@@ -16,10 +16,11 @@ use super::{
     tree::MAX_DEPTH,
 };
 use crate::{
-    base::Cid,
+    base::{Cid, Codec},
     dag::{
-        DagError,
+        DagError, pb,
         read::{DEFAULT_WINDOW_BYTES, Entry, Node},
+        unixfs::{Attributes, UnixFs},
     },
 };
 
@@ -59,6 +60,10 @@ impl Walk {
             if path.len() > MAX_DEPTH {
                 let (count, limit) = (path.len() as u64, MAX_DEPTH as u64);
                 return Err(DagError::TooLarge { what: "levels of folders", count, limit }.into());
+            }
+            let attributes = attributes(&cid, &bytes);
+            if !attributes.is_empty() {
+                self.say(TreeEvent::Attributes(attributes)).await?;
             }
             match node(&self.source, &cid, &bytes).await? {
                 Node::Symlink(target) => self.say(TreeEvent::Symlink { path, target }).await,
@@ -104,4 +109,10 @@ impl Walk {
             self.node(entry.cid, bytes, below).await?;
         }
     }
+}
+
+/// What a node says of itself; what is no node says nothing, and is refused where it is read.
+fn attributes(cid: &Cid, bytes: &Bytes) -> Attributes {
+    let data = (Codec::from(cid.codec()) == Codec::DagPb).then(|| pb::data(bytes).ok().flatten()).flatten();
+    data.and_then(|data| UnixFs::decode(&data).ok()).map(|node| node.attributes()).unwrap_or_default()
 }

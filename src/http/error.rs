@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::{StatusCode, Uri},
+    http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -84,8 +84,12 @@ impl IntoResponse for HttpError {
 }
 
 /// Gives errors under `/api/v0` the status Kubo gives them: 400 only where the request itself cannot be read; what its
-/// arguments mean is wrong like whatever else fails.
-pub async fn as_kubo(response: Response) -> Response {
+/// arguments mean is wrong like whatever else fails. Answers with nothing in them are JSON, too: Kubo's command line
+/// complains of those whose type it cannot tell.
+pub async fn as_kubo(mut response: Response) -> Response {
+    if !response.headers().contains_key(header::CONTENT_TYPE) {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     match response.extensions().get::<HttpError>() {
         Some(error) if error.kind == Kind::Invalid && !error.usage => {
             (StatusCode::INTERNAL_SERVER_ERROR, Json(error.body(0))).into_response()

@@ -77,7 +77,7 @@ impl TaskHandler for WordCount {
                 match event {
                     TreeEvent::File { .. } => counter.file(),
                     TreeEvent::Data(bytes) => counter.data(&bytes),
-                    TreeEvent::Dir { .. } | TreeEvent::Symlink { .. } => {}
+                    TreeEvent::Attributes(_) | TreeEvent::Dir { .. } | TreeEvent::Symlink { .. } => {}
                 }
             }
             let json = serde_json::to_string(&counter.counts()).map_err(|e| WorkError::failed(e.to_string()))?;

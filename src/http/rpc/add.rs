@@ -14,7 +14,7 @@ use super::{block::bad_form, content, part};
 use crate::{
     base::Hash,
     content::{AddEvent as Event, AddOptions, Added, Content},
-    dag::{Chunking, ImportParams, Layout, unixfs::Attributes},
+    dag::{Chunking, ImportParams, Layout, cids::CidText, unixfs::Attributes},
     http::{HttpError, model::AddEvent, params::Params, reply},
     node::Node,
 };
@@ -35,7 +35,7 @@ pub async fn add(State(node): State<Node>, params: Params, form: Multipart) -> R
     options.events = Some(news);
     let progress = params.flag("progress")?.unwrap_or(false);
     let silent = params.flag("silent")?.unwrap_or(false);
-    let wrapped = options.wrap;
+    let (wrapped, text) = (options.wrap, params.cid_text()?);
     node.tasks().spawn("add", async move {
         if let Err(error) = run(content, options, form).await {
             let _ = ending.send(Err(error)).await;
@@ -46,7 +46,7 @@ pub async fn add(State(node): State<Node>, params: Params, form: Multipart) -> R
             Event::Progress { path, bytes } if progress => {
                 Some(AddEvent { name: path, bytes: Some(bytes), ..AddEvent::default() })
             }
-            Event::Added(added) if !silent => Some(line(*added, wrapped)),
+            Event::Added(added) if !silent => Some(line(*added, wrapped, text)),
             _ => None,
         };
         futures::future::ready(line.map(|l| Ok(reply::line(&l))))
@@ -56,16 +56,15 @@ pub async fn add(State(node): State<Node>, params: Params, form: Multipart) -> R
     reply::stream(reply::Content::Lines, params.trailers, Box::pin(lines)).await
 }
 
-fn line(added: Added, wrapped: bool) -> AddEvent {
-    let cid = added.cid.to_string();
+fn line(added: Added, wrapped: bool, text: CidText) -> AddEvent {
     // As in Kubo bytes without a name are called by their CID, and the folder around all has no name.
-    let name = if added.path.is_empty() && !wrapped { cid.clone() } else { added.path };
+    let name = if added.path.is_empty() && !wrapped { added.cid.to_string() } else { added.path };
     let mode = added.attributes.mode.filter(|mode| *mode != 0).map(|mode| format!("0{mode:o}"));
     let (mtime, nanos) = added.attributes.mtime.unzip();
     AddEvent {
         name,
         bytes: None,
-        hash: Some(cid),
+        hash: Some(text.of(&added.cid)),
         size: Some(added.tsize.to_string()),
         mode,
         mtime,

@@ -17,7 +17,7 @@ use crate::{
         ContentError, EntryKind,
         mfs::{CpOptions, DirOptions, FilesEntry, FilesPath, FilesStat, Mfs, NodeStyle, WriteOptions},
     },
-    dag::unixfs::Attributes,
+    dag::{cids::CidText, unixfs::Attributes},
     http::{
         HttpError,
         model::files::{FlushReply, LsEntry, MODE_DIR, MODE_SYMLINK, StatReply, go_mode},
@@ -29,6 +29,10 @@ use crate::{
 
 /// Entries of a listing written at a time.
 const LS_CHUNK: usize = 512;
+
+/// How Kubo prints a stat when nothing else is asked for, as its command line sends it.
+const STAT_FORMAT: &str = "<hash>\nSize: <size>\nCumulativeSize: <cumulsize>\nChildBlocks: <childs>\nType: <type>\n\
+                           Mode: <mode> (<mode-octal>)\nMtime: <mtime>";
 
 type Done = Result<(), HttpError>;
 
@@ -119,11 +123,19 @@ fn octal(text: &str) -> Result<u32, HttpError> {
 /// What stands at a path.
 async fn stat(State(node): State<Node>, params: Params) -> Result<Json<StatReply>, HttpError> {
     let local = flag(&params, &["with-local"], false)?;
+    let text = params.cid_text()?;
+    // What these print is the command line's business; that they contradict each other is told by the daemon.
+    let format = params.text("format").is_some_and(|format| !format.is_empty() && format != STAT_FORMAT);
+    if [flag(&params, &["hash"], false)?, flag(&params, &["size"], false)?, format].iter().filter(|on| **on).count() > 1
+    {
+        let why = "invalid parameters: format was set by multiple options; give one of --hash, --size and --format";
+        return Err(HttpError::usage(why));
+    }
     let stat = files(&node, &params)?.stat(arg(&params, 0, "path")?, local).await?;
-    Ok(Json(stat_reply(stat)))
+    Ok(Json(stat_reply(stat, text)))
 }
 
-fn stat_reply(stat: FilesStat) -> StatReply {
+fn stat_reply(stat: FilesStat, text: CidText) -> StatReply {
     let of_kind = match stat.kind {
         EntryKind::Directory => MODE_DIR,
         EntryKind::Symlink => MODE_SYMLINK,
@@ -136,7 +148,7 @@ fn stat_reply(stat: FilesStat) -> StatReply {
     };
     let (mtime, mtime_nsecs) = stat.attributes.mtime.unwrap_or_default();
     StatReply {
-        hash: stat.cid.to_string(),
+        hash: text.of(&stat.cid),
         size: stat.size,
         cumulative_size: stat.cumulative_size,
         blocks: stat.links as u64,
@@ -255,7 +267,8 @@ async fn rm(State(node): State<Node>, params: Params) -> Done {
 /// Makes all changes durable.
 async fn flush(State(node): State<Node>, params: Params) -> Result<Json<FlushReply>, HttpError> {
     let path = FilesPath::parse(params.args().next().unwrap_or("/")).map_err(ContentError::from)?;
-    let cid = files(&node, &params)?.flush(&path).await?.to_string();
+    let text = params.cid_text()?;
+    let cid = text.of(&files(&node, &params)?.flush(&path).await?);
     Ok(Json(FlushReply { cid }))
 }
 

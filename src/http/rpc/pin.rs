@@ -14,7 +14,7 @@ use super::{block::bad_form, content};
 use crate::{
     base::{Cid, Kind},
     content::{Content, PinEntry, PinFilter, PinProgress, PinType},
-    dag::DagPath,
+    dag::{DagPath, cids::CidText},
     http::{
         HttpError,
         model::{BadNode, PinEvent, PinLine, PinList, PinType as TypeReply, PinVerifyLine, PinsReply},
@@ -69,6 +69,7 @@ pub async fn add(
     let content = content(&node, &params)?;
     let kind = if params.flag("recursive")?.unwrap_or(true) { PinKind::Recursive } else { PinKind::Direct };
     let (name, watched) = (name(&params)?, params.flag("progress")?.unwrap_or(false));
+    let text = params.cid_text()?;
     let paths = paths(&params, form).await?;
     let progress = PinProgress::default();
     let counted = progress.clone();
@@ -78,7 +79,7 @@ pub async fn add(
             async move {
                 let cid = content.resolve(&path).await?;
                 content.pin_watched(&cid, kind, name, counted).await?;
-                Ok::<_, HttpError>(cid.to_string())
+                Ok::<_, HttpError>(text.of(&cid))
             }
         };
         let pins = stream::iter(paths).map(pin).buffered(PIN_LANES).try_collect().await?;
@@ -125,23 +126,25 @@ pub async fn remove(
 ) -> Result<Json<PinsReply>, HttpError> {
     let content = content(&node, &params)?.offline();
     let kind = if params.flag("recursive")?.unwrap_or(true) { None } else { Some(PinKind::Direct) };
+    let text = params.cid_text()?;
     let roots = roots(&content, paths(&params, form).await?).await?;
     content.unpin_all(roots.clone(), kind).await?;
-    Ok(Json(PinsReply { pins: roots.iter().map(Cid::to_string).collect() }))
+    Ok(Json(PinsReply { pins: roots.iter().map(|cid| text.of(cid)).collect() }))
 }
 
 /// Moves a recursive pin to another root.
 pub async fn update(State(node): State<Node>, params: Params) -> Result<Json<PinsReply>, HttpError> {
     let content = content(&node, &params)?;
+    let text = params.cid_text()?;
     let mut args = params.args();
     let mut next = |what: &str| {
-        let text = args.next().ok_or_else(|| HttpError::usage(format!("argument \"{what}\" is required")))?;
-        Ok::<_, HttpError>(DagPath::parse(text)?)
+        let path = args.next().ok_or_else(|| HttpError::usage(format!("argument \"{what}\" is required")))?;
+        Ok::<_, HttpError>(DagPath::parse(path)?)
     };
     let (from, to) = (next("from-path")?, next("to-path")?);
     let (from, to) = (content.resolve(&from).await?, content.resolve(&to).await?);
     content.update_pin(&from, &to, params.flag("unpin")?.unwrap_or(true)).await?;
-    Ok(Json(PinsReply { pins: vec![from.to_string(), to.to_string()] }))
+    Ok(Json(PinsReply { pins: vec![text.of(&from), text.of(&to)] }))
 }
 
 /// Checks that all below recursive pins is here; tells of broken ones, and of whole ones when `verbose`.
@@ -151,10 +154,11 @@ pub async fn verify(State(node): State<Node>, params: Params) -> Result<Response
     if verbose && quiet {
         return Err(HttpError::invalid("the --verbose and --quiet options can not be used at the same time"));
     }
+    let text = params.cid_text()?;
     let lines = content.check_pins().map_err(HttpError::from).try_filter_map(move |check| {
         let bad = check.bad.into_iter().filter(|_| !quiet);
-        let bad_nodes = bad.map(|(cid, err)| BadNode { cid: cid.to_string(), err }).collect();
-        let line = PinVerifyLine { cid: check.cid.to_string(), ok: check.ok, bad_nodes };
+        let bad_nodes = bad.map(|(cid, err)| BadNode { cid: text.of(&cid), err }).collect();
+        let line = PinVerifyLine { cid: text.of(&check.cid), ok: check.ok, bad_nodes };
         std::future::ready(Ok((verbose || !line.ok).then_some(line)))
     });
     reply::lines(params.trailers, lines).await
@@ -178,13 +182,14 @@ pub async fn list(State(node): State<Node>, params: Params) -> Result<Response, 
     let content = content(&node, &params)?.offline();
     let (filter, wanted) = (filter(&params)?, name(&params)?);
     let names = params.flag("names")?.unwrap_or(false) || wanted.is_some();
+    let text = params.cid_text()?;
     let found = if params.args().next().is_some() {
         let roots = roots(&content, paths(&params, None).await?).await?;
         let how = content.pinned_as(&roots, filter).await?;
         let asked = how.into_iter().zip(params.args());
-        let missing = |text: &str| HttpError::new(Kind::NotFound, format!("path '{text}' is not pinned"));
-        let found: Vec<_> = asked.map(|(pin, text)| pin.ok_or_else(|| missing(text))).collect::<Result<_, _>>()?;
-        stream::iter(found.into_iter().map(move |pin| Ok(line(pin, names, true)))).boxed()
+        let missing = |path: &str| HttpError::new(Kind::NotFound, format!("path '{path}' is not pinned"));
+        let found: Vec<_> = asked.map(|(pin, path)| pin.ok_or_else(|| missing(path))).collect::<Result<_, _>>()?;
+        stream::iter(found.into_iter().map(move |pin| Ok(line(pin, text, names, true)))).boxed()
     } else {
         // What lies below has no name that could match.
         let filter = match (&wanted, filter) {
@@ -196,7 +201,7 @@ pub async fn list(State(node): State<Node>, params: Params) -> Result<Response, 
             let fits = |part: &String| pin.name.as_ref().is_some_and(|name| name.contains(part.as_str()));
             std::future::ready(wanted.as_ref().is_none_or(fits))
         });
-        pins.map_ok(move |pin| line(pin, names, false)).boxed()
+        pins.map_ok(move |pin| line(pin, text, names, false)).boxed()
     };
     if params.flag("stream")?.unwrap_or(false) {
         return reply::lines(params.trailers, found).await;
@@ -212,10 +217,10 @@ pub async fn list(State(node): State<Node>, params: Params) -> Result<Response, 
     Ok(Json(PinList { keys }).into_response())
 }
 
-fn line(pin: PinEntry, names: bool, through: bool) -> PinLine {
+fn line(pin: PinEntry, text: CidText, names: bool, through: bool) -> PinLine {
     let kind = match pin.via {
-        Some(via) if through => format!("indirect through {via}"),
+        Some(via) if through => format!("indirect through {}", text.of(&via)),
         _ => pin.kind.as_str().to_owned(),
     };
-    PinLine { cid: pin.cid.to_string(), kind, name: pin.name.filter(|_| names).unwrap_or_default() }
+    PinLine { cid: text.of(&pin.cid), kind, name: pin.name.filter(|_| names).unwrap_or_default() }
 }

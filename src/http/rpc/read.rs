@@ -80,7 +80,7 @@ pub async fn get(State(node): State<Node>, params: Params) -> Result<Response<Bo
     let name = path.segments.last().cloned().unwrap_or_else(|| root.to_string());
     let found = content.stat_node(&root, false).await?;
     let size = if found.kind == EntryKind::Directory { found.cumulative_size } else { found.size };
-    packed(params.trailers, level, size, content.tar(root, &name).map_err(HttpError::from)).await
+    packed(params.trailers, level, size, content.tar(root, &name, !archive).map_err(HttpError::from)).await
 }
 
 /// `size` is what is told beforehand, for those who show how far it is: a file's bytes, all blocks of a folder.
