@@ -34,7 +34,7 @@ const MAX_OPEN: usize = 1_000_000;
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 const BATCH_BLOCKS: usize = 1024;
 /// Batches being hashed or put while the next one is read.
-const LANES: usize = 3;
+pub(super) const LANES: usize = 3;
 
 type Coming = std::pin::Pin<Box<MaybeDone<BoxFuture<'static, Result<Bytes, ContentError>>>>>;
 
@@ -218,16 +218,16 @@ impl Content {
 }
 
 #[derive(Default)]
-struct Batch {
+pub(super) struct Batch {
     roots: Vec<Cid>,
-    sections: Vec<Section>,
+    pub(super) sections: Vec<Section>,
     bytes: u64,
     /// The block before the first one.
-    after: Option<Cid>,
+    pub(super) after: Option<Cid>,
 }
 
 /// Cuts an archive into batches of sections; the first one has its roots.
-fn batches(
+pub(super) fn batches(
     pieces: impl Stream<Item = io::Result<Bytes>> + Send,
 ) -> impl Stream<Item = Result<Batch, ContentError>> + Send {
     let state = (Box::pin(pieces), Some(CarReader::new()), None);
@@ -264,7 +264,8 @@ fn failed(after: Option<Cid>, source: impl Into<ContentError>) -> ContentError {
     ContentError::Import { after: after.map(Box::new), source: Box::new(source.into()) }
 }
 
-fn check(sections: Vec<Section>, mut after: Option<Cid>) -> Result<Vec<NewBlock>, ContentError> {
+/// Hashes sections and reads their links.
+pub(super) fn check(sections: Vec<Section>, mut after: Option<Cid>) -> Result<Vec<NewBlock>, ContentError> {
     let mut out = Vec::with_capacity(sections.len());
     for section in sections {
         let cid = section.cid;

@@ -31,6 +31,9 @@ pub enum ContentError {
     /// The files tree does not allow it.
     #[error(transparent)]
     Mfs(#[from] super::mfs::MfsError),
+    /// A repo was not moved, or not all of it.
+    #[error(transparent)]
+    Move(#[from] super::moving::MoveError),
     /// A file of this machine cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -144,6 +147,7 @@ impl HasKind for ContentError {
             ContentError::Store(error) => error.kind(),
             ContentError::Dag(error) => error.kind(),
             ContentError::Mfs(error) => error.kind(),
+            ContentError::Move(error) => error.kind(),
             ContentError::Io { source, .. } | ContentError::Input(source) => HasKind::kind(source),
             ContentError::NeedsRecursive { .. } | ContentError::UnsupportedFile { .. } | ContentError::Clash { .. } => {
                 Kind::Invalid

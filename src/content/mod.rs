@@ -17,6 +17,7 @@ mod extract;
 mod list;
 pub mod mfs;
 mod open;
+pub mod moving;
 mod options;
 mod pins;
 mod pins_check;

@@ -7,6 +7,8 @@ pub mod files;
 mod ls;
 pub mod repo;
 
+pub mod moving;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -8,14 +8,17 @@
 pub mod blocks;
 pub mod error;
 mod files;
+pub mod keys;
 pub mod kv;
 pub mod pins;
 pub mod repo;
 pub mod wal;
 mod words;
 
-pub use blocks::{BlockStat, Blocks, Compacted, Cursor, Damage, NewBlock, VerifyReport};
+pub use blocks::{BlockStat, Blocks, Compacted, Cursor, Damage, Moment, NewBlock, VerifyReport};
 pub use error::StoreError;
+pub(crate) use files::sync_dir;
+pub use keys::Keys;
 pub use kv::{Batch, Durability, Kv, KvPair, MemoryKv};
 pub use pins::{Pin, PinKind, Pins, UnderWay};
 pub use repo::{InitReport, Repo, StoreOptions};

@@ -76,6 +76,7 @@ pub const LAYOUT: &str = "1";
 const KEY_FILE: &str = "identity.key";
 const ID_FILE: &str = "storage_id";
 const VERSION_FILE: &str = "version";
+const SCRATCH: &str = "scratch";
 /// Table of single roots by name, and the name of the files tree's.
 const ROOTS: &str = "roots";
 const FILES_KEY: &[u8] = b"files";
@@ -85,6 +86,14 @@ impl Repo {
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Repo, StoreError> {
         let (lock, keypair, storage_id, _) = prepare(dir)?;
         let lock = Arc::new(lock);
+        // Nobody needs what a process that ended left there.
+        let scratch = dir.join(SCRATCH);
+        match fs::remove_dir_all(&scratch) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(folder = %scratch.display(), error = %e, "what was left there could not be removed");
+            }
+            _ => {}
+        }
         let hold = || Some(Arc::clone(&lock));
         let state: Arc<dyn Kv> = Arc::new(RedbKv::open(&dir.join("repo.redb"), options.kv_cache_bytes, hold())?);
         let soft: Arc<dyn Kv> = Arc::new(SledKv::open(&dir.join("soft"), options.soft_cache_bytes, hold()));
@@ -116,9 +125,29 @@ impl Repo {
         Ok(InitReport { peer_id: keypair.public().to_peer_id(), created })
     }
 
+    /// Makes a repo in `dir` with this identity. One that is there already is left as it is, whatever its identity.
+    pub fn init_as(dir: &Path, key: &Keypair) -> Result<InitReport, StoreError> {
+        let io = StoreError::io("making the repo");
+        if read_small(&dir.join(VERSION_FILE)).map_err(&io)?.is_none() && !dir.join("datastore_spec").exists() {
+            make_dir(dir).map_err(&io)?;
+            let _lock = Lock::take(dir)?;
+            if read_key(dir)?.is_none() {
+                write_own_key(dir, key)?;
+            }
+        }
+        Repo::init(dir)
+    }
+
     /// The repo's folder.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    /// A folder for what is needed for a while only; emptied when the repo is opened.
+    pub fn scratch(&self) -> Result<PathBuf, StoreError> {
+        let dir = self.inner.dir.join(SCRATCH);
+        make_dir(&dir).map_err(StoreError::io("making a folder"))?;
+        Ok(dir)
     }
 
     /// The node's identity key.
@@ -267,8 +296,7 @@ fn prepare(dir: &Path) -> Result<(Lock, Keypair, [u8; 16], bool), StoreError> {
         Some(keypair) => keypair,
         None if created => {
             let keypair = Keypair::generate_ed25519();
-            let bytes = keypair.to_protobuf_encoding().map_err(|e| layout(dir, e.to_string()))?;
-            write_whole(&dir.join(KEY_FILE), &bytes).map_err(&io)?;
+            write_own_key(dir, &keypair)?;
             keypair
         }
         None => return Err(no_key(dir)),
@@ -310,6 +338,22 @@ fn read_key(dir: &Path) -> Result<Option<Keypair>, StoreError> {
         reason: format!("{e}; restore it from a backup"),
     })?;
     Ok(Some(key))
+}
+
+/// The identity key in the folder, which must have one.
+pub(crate) fn own_key(dir: &Path) -> Result<Keypair, StoreError> {
+    read_key(dir)?.ok_or_else(|| no_key(dir))
+}
+
+/// The identity key in the folder, if it has one.
+pub(crate) fn own_key_if_any(dir: &Path) -> Result<Option<Keypair>, StoreError> {
+    read_key(dir)
+}
+
+/// Writes the identity key of the folder; durable when it returns.
+pub(crate) fn write_own_key(dir: &Path, key: &Keypair) -> Result<(), StoreError> {
+    let bytes = key.to_protobuf_encoding().map_err(|e| layout(dir, e.to_string()))?;
+    write_whole(&dir.join(KEY_FILE), &bytes).map_err(StoreError::io("writing the identity key"))
 }
 
 fn decode_id(text: &[u8]) -> Option<[u8; 16]> {

@@ -224,6 +224,21 @@ impl Mfs {
         self.commit(turn).await?;
         Ok(old)
     }
+
+    /// Makes `root` the tree's root when nothing is in the tree yet, or the same; else gives what is there.
+    pub async fn adopt(&self, root: Cid) -> Result<Option<Cid>, ContentError> {
+        let mut turn = self.begin(true).await?;
+        let here = turn.roots.current;
+        if here != root && here != *crate::content::source::empty_dir().cid() {
+            return Ok(Some(here));
+        }
+        if !FsNode::decode(&root, &self.content.offline().block_get(&root).await?)?.is_dir() {
+            return Err(not_a_dir(&[]));
+        }
+        turn.change.set_root(root);
+        self.commit(turn).await?;
+        Ok(None)
+    }
 }
 
 impl Turn {

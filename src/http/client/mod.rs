@@ -9,6 +9,8 @@ mod error;
 mod files;
 mod form;
 mod list;
+mod kubo;
+mod moving;
 mod pins;
 mod repo;
 mod transport;
@@ -19,6 +21,7 @@ pub use dag::{BlockOptions, ImportOptions, PutOptions, RefsOptions};
 pub use error::ClientError;
 pub use files::{FilesAttributes, FilesStyle, FilesWrite};
 pub use list::Listing;
+pub use kubo::KuboApi;
 pub use pins::PinQuery;
 pub use transport::{Lines, Reply};
 

@@ -10,6 +10,7 @@ use axum::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body_util::BodyExt;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
@@ -74,7 +75,7 @@ impl Ask {
         self
     }
 
-    fn uri(&self) -> Result<Uri, ClientError> {
+    pub fn uri(&self) -> Result<Uri, ClientError> {
         let mut text = self.path.to_owned();
         for (i, (name, value)) in self.query.iter().enumerate() {
             text.push(if i == 0 { '?' } else { '&' });
@@ -157,17 +158,28 @@ async fn over_tcp(
     tasks: &Tasks,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, ClientError> {
-    let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let unreachable = |reason: String| ClientError::Unreachable { address: shown.clone(), reason };
+    let mut sender = tcp(host, port, tasks).await?;
+    if let Ok(value) = HeaderValue::from_str(&shown(host, port)) {
+        request.headers_mut().insert(header::HOST, value);
+    }
+    let response = sender.send_request(request).await.map_err(broken)?;
+    Ok(response.map(Body::new))
+}
+
+/// An address as people and the Host header write it.
+pub(super) fn shown(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// A new connection, whose work goes on in `tasks`.
+pub(super) async fn tcp(host: &str, port: u16, tasks: &Tasks) -> Result<SendRequest<Body>, ClientError> {
+    let unreachable = |reason: String| ClientError::Unreachable { address: shown(host, port), reason };
     let stream = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect((host, port)))
         .await
         .map_err(|_| unreachable("it does not answer".into()))?
         .map_err(|e| unreachable(e.to_string()))?;
     let _ = stream.set_nodelay(true);
-    if let Ok(value) = HeaderValue::from_str(&shown) {
-        request.headers_mut().insert(header::HOST, value);
-    }
-    let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream))
+    let (sender, connection) = hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream))
         .await
         .map_err(|e| unreachable(e.to_string()))?;
     tasks.spawn("http connection", async move {
@@ -175,8 +187,7 @@ async fn over_tcp(
             tracing::debug!(%error, "connection to the API ended");
         }
     });
-    let response = sender.send_request(request).await.map_err(broken)?;
-    Ok(response.map(Body::new))
+    Ok(sender)
 }
 
 fn broken(error: impl std::error::Error) -> ClientError {

@@ -1,8 +1,10 @@
-//! Our own faces: `/api/v1` for blocks, the cluster and its tasks, `/health` and `/metrics` for those who operate a node.
+//! Our own faces: `/api/v1` for blocks, whole repos, the cluster and its tasks, `/health` and `/metrics` for those who
+//! operate a node.
 
 mod cluster;
 mod content;
 mod operations;
+mod repo;
 mod tasks;
 
 use axum::{
@@ -23,6 +25,8 @@ pub fn routes() -> Router<Node> {
         .route("/cluster/status", get(cluster::status))
         .route("/cluster/peers", get(cluster::peers))
         .route("/cluster/token", post(cluster::token))
+        .route("/repo/export", post(repo::export))
+        .route("/repo/import", post(repo::import))
         .route("/tasks", post(tasks::submit))
         .route("/tasks/status", get(tasks::status))
         .route("/tasks/wait", get(tasks::wait))

@@ -53,6 +53,9 @@ pub(super) struct Core {
     poison: OnceLock<String>,
     /// Most bytes of segment files; the greatest number when nothing limits them.
     pub limit: AtomicU64,
+    /// Removals that were begun, and those of them that have taken effect.
+    pub removing: AtomicU64,
+    pub removed: AtomicU64,
     /// The store is being closed: what can be left for later is.
     pub closing: AtomicBool,
     pub news: broadcast::Sender<Cid>,
@@ -93,6 +96,8 @@ impl Core {
             synced: AtomicU64::new(0),
             poison: OnceLock::new(),
             limit: AtomicU64::new(u64::MAX),
+            removing: AtomicU64::new(0),
+            removed: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             news: broadcast::channel(NEWS).0,
             damage,

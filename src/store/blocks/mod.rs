@@ -95,6 +95,10 @@ pub struct Cursor {
     pub(crate) offset: u32,
 }
 
+/// A moment in the life of a store: how many removals were over then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(u64);
+
 /// The block store. Cheap to clone; closed when the last clone is dropped.
 #[derive(Clone)]
 pub struct Blocks {
@@ -212,6 +216,16 @@ impl Blocks {
     /// Removes blocks; no error for those that are not there. Durable after [`Blocks::sync`].
     pub async fn remove(&self, cids: Vec<Cid>) -> Result<(), StoreError> {
         self.job(|reply| Job::Remove(cids, reply)).await
+    }
+
+    /// A mark of this moment, for [`Blocks::removed_since`].
+    pub fn moment(&self) -> Moment {
+        Moment(self.inner.core.removed.load(Ordering::Acquire))
+    }
+
+    /// Whether anything was removed since that moment, or is being removed now.
+    pub fn removed_since(&self, moment: Moment) -> bool {
+        self.inner.core.removing.load(Ordering::Acquire) != moment.0
     }
 
     /// Gives the disk back what removed blocks take, of segments of which that is at least `least` percent: what is

@@ -161,7 +161,10 @@ impl Writer {
             while let Some(job) = next {
                 let (outcome, reply, last) = match job {
                     Job::Put(blocks, reply) => (self.put(blocks), reply, false),
-                    Job::Remove(cids, reply) => (self.remove(&cids), reply, false),
+                    Job::Remove(cids, reply) => {
+                        self.core.removing.fetch_add(1, Ordering::AcqRel);
+                        (self.remove(&cids), reply, false)
+                    }
                     Job::Move(moved, reply) => (self.relocate(moved), reply, false),
                     Job::Rotate(reply) => (self.write().and_then(|()| self.rotate()), reply, true),
                     Job::Flush(reply) => (self.flush(), reply, true),
@@ -185,6 +188,7 @@ impl Writer {
                 result = self.write();
             }
             self.clear();
+            self.core.removed.store(self.core.removing.load(Ordering::Acquire), Ordering::Release);
             for reply in replies {
                 let _ = reply.send(again(&result));
             }
