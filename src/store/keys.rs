@@ -57,20 +57,31 @@ impl Keys {
 
     /// A key; `None` when there is none of that name.
     pub fn get(&self, name: &str) -> Result<Option<Keypair>, StoreError> {
-        let path = self.path(name)?;
-        let Some(bytes) = read_small(&path).map_err(StoreError::io("reading a key"))? else { return Ok(None) };
-        let key = Keypair::from_protobuf_encoding(&bytes).map_err(|e| StoreError::Damaged {
-            what: path.display().to_string(),
-            offset: 0,
-            reason: format!("{e}; restore it from a backup"),
-        })?;
-        Ok(Some(key))
+        self.encoded(name)?.map(|bytes| self.decode(name, &bytes)).transpose()
     }
 
-    /// Keeps a key; durable when it returns. False when the same is there already; another of that name is never
-    /// written over.
-    pub fn put(&self, name: &str, key: &Keypair) -> Result<bool, StoreError> {
+    /// A key in libp2p's protobuf encoding, as it was put: not every kind of key can be encoded again.
+    pub fn encoded(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        read_small(&self.path(name)?).map_err(StoreError::io("reading a key"))
+    }
+
+    fn decode(&self, name: &str, bytes: &[u8]) -> Result<Keypair, StoreError> {
+        Keypair::from_protobuf_encoding(bytes).map_err(|e| StoreError::Damaged {
+            what: self.path(name).map(|path| path.display().to_string()).unwrap_or_default(),
+            offset: 0,
+            reason: format!("{e}; restore it from a backup"),
+        })
+    }
+
+    /// Keeps a key in libp2p's protobuf encoding; durable when it returns. False when the same is there already;
+    /// another of that name is never written over.
+    pub fn put(&self, name: &str, encoded: &[u8]) -> Result<bool, StoreError> {
         let path = self.path(name)?;
+        let wrong = |e: &dyn std::fmt::Display| StoreError::Invalid {
+            what: format!("the key {name:?}"),
+            reason: e.to_string(),
+        };
+        let key = Keypair::from_protobuf_encoding(encoded).map_err(|e| wrong(&e))?;
         if let Some(old) = self.get(name)? {
             if old.public() == key.public() {
                 return Ok(false);
@@ -80,10 +91,7 @@ impl Keys {
                 reason: format!("{} holds another; move that file away first", path.display()),
             });
         }
-        let bytes = key
-            .to_protobuf_encoding()
-            .map_err(|e| StoreError::Invalid { what: format!("the key {name:?}"), reason: e.to_string() })?;
-        make_dir(&self.dir).and_then(|()| write_whole(&path, &bytes)).map_err(StoreError::io("writing a key"))?;
+        make_dir(&self.dir).and_then(|()| write_whole(&path, encoded)).map_err(StoreError::io("writing a key"))?;
         Ok(true)
     }
 
@@ -120,13 +128,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keys::of(dir.path());
         assert!(keys.names().unwrap().is_empty());
-        let (one, two) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+        let new = || Keypair::generate_ed25519().to_protobuf_encoding().unwrap();
+        let (one, two) = (new(), new());
+        assert!(keys.put("a cut one", &one[..9]).is_err());
         assert!(keys.put("my site", &one).unwrap());
         assert!(keys.put("ünder-way", &two).unwrap());
         assert!(!keys.put("my site", &one).unwrap());
         let error = keys.put("my site", &two).unwrap_err().to_string();
         assert!(error.contains("holds another"), "{error}");
-        assert_eq!(keys.get("my site").unwrap().unwrap().public(), one.public());
+        assert_eq!(keys.encoded("my site").unwrap().unwrap(), one);
         assert!(keys.get("other").unwrap().is_none());
         fs::write(dir.path().join("keys/left.tmp"), b"by a crash").unwrap();
         assert_eq!(keys.names().unwrap(), ["my site", "ünder-way"]);

@@ -1,5 +1,7 @@
 //! `repo`: what this node keeps, as a whole.
 
+mod export;
+mod import;
 mod stat;
 mod version;
 
@@ -11,7 +13,9 @@ use super::output::{Context, Failure};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   ipfs-kit repo stat --human
-  ipfs-kit repo version")]
+  ipfs-kit repo version
+  ipfs-kit repo export /backup/monday
+  ipfs-kit repo import --from-kubo ~/.ipfs")]
 pub struct RepoArgs {
     #[command(subcommand)]
     verb: RepoVerb,
@@ -23,11 +27,21 @@ enum RepoVerb {
     Stat(stat::StatArgs),
     /// Show the version of the repo's layout
     Version(version::VersionArgs),
+    /// Write the whole repo into a new folder
+    Export(export::ExportArgs),
+    /// Bring another repo's blocks, pins and files tree into this one
+    Import(import::ImportArgs),
 }
+
+/// Why keys are not moved through an API.
+const KEYS_STAY: &str =
+    "keys do not pass through the API: ask on the machine of the repo, and name its folder with --repo";
 
 pub async fn run(args: RepoArgs, context: &Context) -> Result<(), Failure> {
     match args.verb {
         RepoVerb::Stat(args) => stat::run(args, context).await,
         RepoVerb::Version(args) => version::run(args, context).await,
+        RepoVerb::Export(args) => export::run(args, context).await,
+        RepoVerb::Import(args) => import::run(args, context).await,
     }
 }

@@ -168,7 +168,7 @@ impl ExportWriter {
         let (from, to) = (Keys::of(repo), Keys::at(&self.partial.join(KEYS)));
         let names = from.names()?;
         for name in &names {
-            if let Some(key) = from.get(name)? {
+            if let Some(key) = from.encoded(name)? {
                 to.put(name, &key)?;
             }
         }

@@ -176,8 +176,8 @@ impl KuboKeys {
         Ok(KuboKeys { dir: dir.into() })
     }
 
-    /// The keys with their names, and what is no key, or is called what no key may be called here.
-    pub fn named(&self) -> Result<(Vec<(String, Keypair)>, Vec<LeftBehind>), ContentError> {
+    /// The keys' names and encodings, and what is no key, or is called what no key may be called here.
+    pub fn named(&self) -> Result<(Vec<(String, Vec<u8>)>, Vec<LeftBehind>), ContentError> {
         let dir = self.dir.join("keystore");
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
@@ -196,8 +196,8 @@ impl KuboKeys {
                 let name = name.clone().ok_or("its file is not named like a key's")?;
                 check_key_name(&name).map_err(|e| e.to_string())?;
                 let bytes = small(&path).map_err(|e| e.to_string())?.unwrap_or_default();
-                let key = Keypair::from_protobuf_encoding(&bytes).map_err(|e| e.to_string())?;
-                Ok::<_, String>((name, key))
+                Keypair::from_protobuf_encoding(&bytes).map_err(|e| e.to_string())?;
+                Ok::<_, String>((name, bytes))
             };
             match read() {
                 Ok(key) => keys.push(key),

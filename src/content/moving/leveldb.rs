@@ -166,3 +166,73 @@ fn read(bytes: &[u8]) -> Result<Option<Pin>, String> {
     check_name(name.as_deref()).map_err(|e| e.to_string())?;
     Ok(Some(Pin { cid, kind, name }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn unpacked() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kubo-repo.tar.gz");
+        let status = Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(dir.path()).status().unwrap();
+        assert!(status.success());
+        dir
+    }
+
+    async fn pins(dir: &Path) -> Result<usize, ContentError> {
+        let datastore = Datastore::copy(&dir.join("kubo/datastore"), dir)?;
+        let (sender, mut found) = mpsc::channel(100);
+        datastore.pins(sender).await?;
+        let mut count = 0;
+        while let Some(pin) = found.recv().await {
+            pin?;
+            count += 1;
+        }
+        datastore.files_root().await?;
+        Ok(count)
+    }
+
+    #[tokio::test]
+    async fn no_damaged_table_loses_a_pin_silently() {
+        let dir = unpacked();
+        assert_eq!(pins(dir.path()).await.unwrap(), 5);
+        let (mut noticed, mut tried) = (0, 0);
+        for entry in fs::read_dir(dir.path().join("kubo/datastore")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|ending| ending != "ldb") {
+                continue;
+            }
+            let bytes = fs::read(&path).unwrap();
+            for at in (0..bytes.len()).step_by(23) {
+                let mut bent = bytes.clone();
+                bent[at] ^= 0x55;
+                fs::write(&path, bent).unwrap();
+                tried += 1;
+                match pins(dir.path()).await {
+                    Ok(count) => assert_eq!(count, 5, "{} at {at}", path.display()),
+                    Err(_) => noticed += 1,
+                }
+            }
+            fs::write(&path, bytes).unwrap();
+        }
+        assert!(noticed * 4 > tried, "{noticed} of {tried}");
+        assert_eq!(pins(dir.path()).await.unwrap(), 5);
+    }
+
+    #[test]
+    fn records_of_pins_have_limits() {
+        // {"cid": h'..', "mode": 0} of the empty directory, and what is none.
+        let mut record = vec![0xa2, 0x63, b'c', b'i', b'd', 0x58, 34];
+        record.extend(cid::parse("QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn").unwrap().to_bytes());
+        record.extend([0x64, b'm', b'o', b'd', b'e', 0]);
+        assert_eq!(read(&record).unwrap().unwrap().kind, PinKind::Recursive);
+        *record.last_mut().unwrap() = 1;
+        assert_eq!(read(&record).unwrap().unwrap().kind, PinKind::Direct);
+        *record.last_mut().unwrap() = 3;
+        assert!(read(&record).unwrap().is_none());
+        assert!(read(&record[..20]).is_err());
+        assert!(read(&vec![0; MAX_RECORD_BYTES + 1]).is_err());
+    }
+}
