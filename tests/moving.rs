@@ -319,3 +319,52 @@ fn a_kubo_folder_in_use_or_damaged_says_so() {
     assert!(fails(&to, &args).contains("~/.ipfs"));
     assert!(fails(&to, &["repo", "import", "--from-kubo", "nowhere at all"]).contains("no such folder"));
 }
+
+/// The repo in the fixture, made by the first version (commit 8a426bf), and what it printed.
+const FIRST_ID: &str = "12D3KooWCSjaZrfWV96ChzGUKmiwuaAAPPVxbGZHsseRnaZMHp8x";
+const FIRST_TREE: &str = "Qmee2ZyKeZBUwz9nKgdqqHeYC1Xi6Cv93JqQAW1xTmwuJg";
+const FIRST_LOOSE: &str = "Qmf32jcjzuB6DJmYykhQbdLM9qb2eWqHFTk2YUGaicyKkG";
+const FIRST_PINS: [&str; 3] = [
+    "QmQJNMUFMN2TFGrTuHfHsPTYEmwG75QMxDnv1VcHP1go2n direct näme",
+    "Qmee2ZyKeZBUwz9nKgdqqHeYC1Xi6Cv93JqQAW1xTmwuJg recursive the tree",
+    "bafybeiaz6ztzjnzcgcjx4ous4y3ud5lz5xxquarla7gzx2a6hmrdfx6kv4 recursive",
+];
+
+#[test]
+fn a_repo_of_the_first_version_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    unpack("first-repo.tar.gz", dir.path());
+    let (repo, tree) = (dir.path().join("first"), dir.path().join("tree"));
+    assert_eq!(json(&repo, &["id"])["id"], FIRST_ID);
+    assert_eq!(sorted_pins(&repo), FIRST_PINS);
+    ok(&repo, &["pin", "verify"]);
+    assert_eq!(ok(&repo, &["cat", FIRST_PINS[0].split(' ').next().unwrap()]), "kept alone");
+    assert_eq!(ok(&repo, &["cat", FIRST_LOOSE]), "nobody keeps this");
+    // A file of several blocks, an empty one, a folder and a sharded one.
+    let mut made: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
+    made.insert(tree.join("hello"), b"hello world".to_vec());
+    made.insert(tree.join("empty"), Vec::new());
+    made.insert(tree.join("large"), vec![b'x'; 700_000]);
+    made.extend((1..=12).map(|n| (tree.join(format!("deep/{n}.txt")), format!("file {n}\n").into_bytes())));
+    let pad = "n".repeat(180);
+    made.extend((1..=1250).map(|n| (tree.join(format!("many/{pad}{n:04}")), b"x".to_vec())));
+    ok(&repo, &["get", FIRST_TREE, "-o", tree.to_str().unwrap()]);
+    assert!(files(&tree) == made);
+    // Today the same tree is the same, and what is new lies beside it.
+    let (before, new) = (kept_in(&repo), dir.path().join("new"));
+    assert_eq!(json(&repo, &["add", "-r", "--pin=false", tree.to_str().unwrap()])["cid"], FIRST_TREE);
+    assert_eq!(kept_in(&repo), before);
+    fs::write(&new, "added today").unwrap();
+    let added = json(&repo, &["add", new.to_str().unwrap()])["cid"].as_str().unwrap().to_owned();
+    ok(&repo, &["files", "cp", &format!("/ipfs/{FIRST_TREE}"), "/first"]);
+    assert_eq!(ok(&repo, &["files", "read", "/first/hello"]), "hello world");
+    ok(&repo, &["pin", "rm", FIRST_PINS[2].split(' ').next().unwrap()]);
+    ok(&repo, &["pin", "verify"]);
+    assert_eq!(ok(&repo, &["cat", &added]), "added today");
+    // And it can leave as a whole.
+    let (out, to) = (dir.path().join("out"), dir.path().join("to"));
+    ok(&repo, &["repo", "export", out.to_str().unwrap()]);
+    ok(&to, &["init"]);
+    ok(&to, &["repo", "import", out.to_str().unwrap()]);
+    assert_eq!(kept_in(&to), kept_in(&repo));
+}

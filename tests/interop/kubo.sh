@@ -117,5 +117,71 @@ make_file "$SCRATCH/their-big" "$FILE_BYTES" 4
 mkdir "$SCRATCH/their-folder"; for ((i = 0; i < FILES; i++)); do echo "this is file $i of Kubo" >"$SCRATCH/their-folder/$i.txt"; done
 check "the daemon fetches a file of $FILE_BYTES bytes from Kubo" we_get_file
 check "the daemon fetches a folder of $FILES files from Kubo" we_get_folder
+
+# A Kubo repo moves: from the one that runs, from its folder, each interrupted once; and back into a Kubo by an archive.
+prepare_move() {
+  local tree direct note
+  kubo config Import.UnixFSHAMTDirectorySizeThreshold 4KiB || return 1
+  tree=$(kubo add -r -Q --pin=false "$SCRATCH/their-folder") && kubo pin add --name 'a sharded folder' "$tree" && kubo pin ls "$tree" \
+    && direct=$(echo direct | kubo add -Q --pin=false) && kubo pin add --recursive=false --name 'näme' "$direct" \
+    && kubo pin add "$(echo "{\"l\": {\"/\": \"$tree\"}}" | kubo dag put)" \
+    && kubo files mkdir -p /kept && kubo files cp "/ipfs/$tree" /kept/tree && echo 'in the files tree' | kubo files write --create /kept/note \
+    && kubo key gen site && kubo key gen --type=rsa old-key && echo "$tree" >"$SCRATCH/tree"
+}
+their_pins() { { kubo pin ls --names --type=recursive; kubo pin ls --names --type=direct; } | sed 's/ *$//' | sort; }
+our_pins() { { kit "$1" pin ls --names --type recursive; kit "$1" pin ls --names --type direct; } | sort; }
+new_repo() { REPO_OF[$1]=$SCRATCH/$1; kit "$1" init; }
+# interrupted NAME ARGS…: an import killed after ever longer times until one is faster than that.
+interrupted() {
+  local name=$1 tenths=1 pid kills=0; shift
+  while :; do
+    IPFS_KIT_PATH=${REPO_OF[$name]} "$BIN" repo import "$@" --format json >"$SCRATCH/$name.json" 2>>"$SCRATCH/$name.err" </dev/null & pid=$!
+    wait_gone "$pid" "$tenths" && { wait "$pid" || return 1; break; }
+    kill -9 "$pid"; wait "$pid"; kills=$((kills + 1)); tenths=$((tenths + 2))
+    kit "$name" pin verify || { echo "a pin without its blocks"; return 1; }
+  done
+  echo "$kills kills; $(cat "$SCRATCH/$name.json")"
+  [ "$kills" -gt 0 ]
+}
+all_came() { # all_came NAME: pins with names, the files tree, every block below them, a sharded folder byte for byte
+  local name=$1
+  diff <(their_pins) <(our_pins "$name") || return 1
+  [ "$(kubo files stat --hash /)" = "$(kit "$name" files stat --hash /)" ] || { echo "another files tree"; return 1; }
+  kit "$name" pin verify && kit "$name" get "$(cat "$SCRATCH/tree")" -o "$SCRATCH/$name-tree" && diff -r "$SCRATCH/$name-tree" "$SCRATCH/their-folder" \
+    && kit "$name" files read /kept/note && [ "$(jq '.left_behind | map(select(.what != "key")) | length' "$SCRATCH/$name.json")" = 0 ]
+}
+move_running() {
+  new_repo by-api || return 1
+  interrupted by-api --from-kubo "$(cat "$SCRATCH/kubo/api")" && all_came by-api \
+    && [ "$(jq -c '[.left_behind[].name] | sort' "$SCRATCH/by-api.json")" = '["old-key","site"]' ]
+}
+refused_while_it_runs() {
+  new_repo refused && ! kit refused repo import --from-kubo "$SCRATCH/kubo" 2>"$SCRATCH/refused" && cat "$SCRATCH/refused" && grep -q 'a Kubo runs on' "$SCRATCH/refused"
+}
+move_folder() {
+  local before after
+  new_repo by-folder || return 1
+  before=$(cd "$SCRATCH/kubo" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+  interrupted by-folder --from-kubo "$SCRATCH/kubo" --with-keys && [ "$(jq -c '.keys' "$SCRATCH/by-folder.json")" = '["old-key","site"]' ] || return 1
+  after=$(cd "$SCRATCH/kubo" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+  [ "$before" = "$after" ] || { echo "Kubo's folder was written"; return 1; }
+  all_came by-folder && diff <(kit by-api refs local | sort) <(kit by-folder refs local | sort)
+}
+move_identity() {
+  REPO_OF[heir]=$SCRATCH/heir
+  kit heir repo import --from-kubo "$SCRATCH/kubo" --with-identity && [ "$(kit heir id --format json | jq -r .id)" = "$(kubo config Identity.PeerID)" ]
+}
+archive_back() {
+  kit by-folder repo export "$SCRATCH/whole" && IPFS_PATH=$SCRATCH/second "$IPFS_BIN" init --profile=test --empty-repo >/dev/null \
+    && IPFS_PATH=$SCRATCH/second "$IPFS_BIN" dag import --pin-roots=false "$SCRATCH/whole/blocks.car" \
+    && IPFS_PATH=$SCRATCH/second "$IPFS_BIN" pin add "$(cat "$SCRATCH/tree")"
+}
+check "a repo is made in Kubo" prepare_move
+check "repo import --from-kubo ADDRESS, killed in between: pins, names, files tree" move_running
+check "a folder with a running Kubo is refused" refused_while_it_runs
 check "the daemon stops within six seconds" stop_daemon node
+kubo shutdown; wait_gone "${PIDS[-1]}" 100
+check "repo import --from-kubo DIR, killed in between: the same, and keys" move_folder
+check "repo import --from-kubo DIR --with-identity is that node" move_identity
+check "Kubo reads the archive of an export" archive_back
 verdict "Kubo"

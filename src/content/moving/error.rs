@@ -43,8 +43,8 @@ pub enum MoveError {
         /// The root that comes.
         theirs: Box<Cid>,
     },
-    /// A repo's export is not what it should be.
-    #[error("{what} is damaged: {reason}; export the repo again")]
+    /// What came is not what it should be.
+    #[error("{what} is damaged: {reason}; make the export anew")]
     Damaged {
         /// Which file of it.
         what: String,

@@ -16,22 +16,31 @@ use crate::{
 /// Longest line of a list of pins, in bytes: a CID, a name, and what stands around them.
 pub(super) const MAX_LINE_BYTES: usize = 4096;
 
+/// Most bytes of a list: tens of millions of pins. Whoever sends more means harm.
+const MAX_LIST_BYTES: u64 = 4 << 30;
+
 /// A list that is being written.
 pub(super) struct Spool {
     file: BufWriter<File>,
     count: u64,
+    bytes: u64,
 }
 
 impl Spool {
     /// An empty list; its file lies in `dir` and is gone when the process is.
     pub fn new(dir: &Path) -> Result<Spool, ContentError> {
         let file = tempfile::tempfile_in(dir).map_err(writing)?;
-        Ok(Spool { file: BufWriter::new(file), count: 0 })
+        Ok(Spool { file: BufWriter::new(file), count: 0, bytes: 0 })
     }
 
     pub fn push(&mut self, pin: &Pin) -> Result<(), ContentError> {
         let mut line = serde_json::to_vec(&PinRow::from(pin)).expect("plain data becomes JSON");
         line.push(b'\n');
+        self.bytes += line.len() as u64;
+        if self.bytes > MAX_LIST_BYTES {
+            let (what, reason) = ("the list of pins".into(), format!("it has no end within {MAX_LIST_BYTES} bytes"));
+            return Err(MoveError::Damaged { what, reason }.into());
+        }
         self.file.write_all(&line).map_err(writing)?;
         self.count += 1;
         Ok(())
