@@ -299,7 +299,8 @@ fn a_kubo_folder_in_use_or_damaged_says_so() {
     let (kubo, to) = (dir.path().join("kubo"), dir.path().join("to"));
     let args = ["repo", "import", "--from-kubo", kubo.to_str().unwrap()];
     ok(&to, &["init"]);
-    let lock = fs::OpenOptions::new().read(true).write(true).open(kubo.join("repo.lock")).unwrap();
+    // A Kubo that ends takes the file away.
+    let lock = fs::File::create(kubo.join("repo.lock")).unwrap();
     fcntl_lock(&lock, FlockOperation::LockExclusive).unwrap();
     let told = fails(&to, &args);
     assert!(told.contains("a Kubo runs on") && told.contains("ipfs shutdown"), "{told}");

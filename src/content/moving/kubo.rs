@@ -39,7 +39,7 @@ pub struct KuboFolder {
     blocks: FlatFs,
     datastore: Arc<Datastore>,
     keys_taken: bool,
-    // Kubo does not start on the folder while this is held. Lost when the file is not there yet.
+    // Kubo does not start on the folder while this is held. Where Kubo ended well there is no file to hold.
     _lock: Option<File>,
 }
 
