@@ -197,6 +197,11 @@ fn without_a_daemon(printed: &mut Printed, base: &[&str], at: &dyn Fn(&str) -> P
     assert_eq!((&both["roots"][0]["name"], &both["roots"][1]["name"]), (&"a".into(), &"b".into()), "{both}");
     run("repo stat", &[]);
     run("repo version", &[]);
+    run("repo export", &[at("export").to_str().unwrap()]);
+    let kubo = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kubo-repo.tar.gz");
+    let unpacked = std::process::Command::new("tar").arg("-xzf").arg(kubo).arg("-C").arg(at("")).status().unwrap();
+    assert!(unpacked.success());
+    run("repo import", &["--from-kubo", at("kubo").to_str().unwrap(), "--without-files"]);
     run("get", &[&cid, "-o", at("got").to_str().unwrap()]);
     run("get", &["-a", &cid, "-o", at("got.tar").to_str().unwrap()]);
     run("ls", &[&cid]);

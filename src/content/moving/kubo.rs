@@ -162,6 +162,9 @@ impl Origin for KuboFolder {
     }
 }
 
+/// A key's name, and the key in libp2p's protobuf encoding.
+pub type NamedKey = (String, Vec<u8>);
+
 /// The keys of a Kubo repo's folder.
 pub struct KuboKeys {
     dir: PathBuf,
@@ -176,8 +179,8 @@ impl KuboKeys {
         Ok(KuboKeys { dir: dir.into() })
     }
 
-    /// The keys' names and encodings, and what is no key, or is called what no key may be called here.
-    pub fn named(&self) -> Result<(Vec<(String, Vec<u8>)>, Vec<LeftBehind>), ContentError> {
+    /// The keys' names and encodings, in order, and what is no key, or is called what no key may be called here.
+    pub fn named(&self) -> Result<(Vec<NamedKey>, Vec<LeftBehind>), ContentError> {
         let dir = self.dir.join("keystore");
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 pub use error::MoveError;
 pub use export::{CarryOut, Exported};
 pub use folder::{ExportFolder, ExportWriter, Manifest, PinRow};
-pub use kubo::{KuboFolder, KuboKeys};
+pub use kubo::{KuboFolder, KuboKeys, NamedKey};
 
 use super::{Content, ContentError, mfs::FilesPath, source::driven};
 use crate::{base::Cid, store::Pin};
