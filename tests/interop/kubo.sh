@@ -120,9 +120,11 @@ check "the daemon fetches a folder of $FILES files from Kubo" we_get_folder
 
 # A Kubo repo moves: from the one that runs, from its folder, each interrupted once; and back into a Kubo by an archive.
 prepare_move() {
-  local tree direct note
-  kubo config Import.UnixFSHAMTDirectorySizeThreshold 4KiB || return 1
-  tree=$(kubo add -r -Q --pin=false "$SCRATCH/their-folder") && kubo pin add --name 'a sharded folder' "$tree" && kubo pin ls "$tree" \
+  local tree direct pad i
+  # Names so long that the folder is sharded.
+  pad=$(printf 'n%.0s' {1..200}); mkdir "$SCRATCH/wide"
+  for ((i = 0; i < 1300; i++)); do echo "$i" >"$SCRATCH/wide/$pad$i"; done
+  tree=$(kubo add -r -Q --pin=false "$SCRATCH/wide") && kubo pin add --name 'a sharded folder' "$tree" && [ "$(kubo dag get "$tree" | jq '.Links | length')" -le 256 ] \
     && direct=$(echo direct | kubo add -Q --pin=false) && kubo pin add --recursive=false --name 'näme' "$direct" \
     && kubo pin add "$(echo "{\"l\": {\"/\": \"$tree\"}}" | kubo dag put)" \
     && kubo files mkdir -p /kept && kubo files cp "/ipfs/$tree" /kept/tree && echo 'in the files tree' | kubo files write --create /kept/note \
@@ -147,7 +149,7 @@ all_came() { # all_came NAME: pins with names, the files tree, every block below
   local name=$1
   diff <(their_pins) <(our_pins "$name") || return 1
   [ "$(kubo files stat --hash /)" = "$(kit "$name" files stat --hash /)" ] || { echo "another files tree"; return 1; }
-  kit "$name" pin verify && kit "$name" get "$(cat "$SCRATCH/tree")" -o "$SCRATCH/$name-tree" && diff -r "$SCRATCH/$name-tree" "$SCRATCH/their-folder" \
+  kit "$name" pin verify && kit "$name" get "$(cat "$SCRATCH/tree")" -o "$SCRATCH/$name-tree" && diff -r "$SCRATCH/$name-tree" "$SCRATCH/wide" \
     && kit "$name" files read /kept/note && [ "$(jq '.left_behind | map(select(.what != "key")) | length' "$SCRATCH/$name.json")" = 0 ]
 }
 move_running() {
@@ -156,7 +158,7 @@ move_running() {
     && [ "$(jq -c '[.left_behind[].name] | sort' "$SCRATCH/by-api.json")" = '["old-key","site"]' ]
 }
 refused_while_it_runs() {
-  new_repo refused && ! kit refused repo import --from-kubo "$SCRATCH/kubo" 2>"$SCRATCH/refused" && cat "$SCRATCH/refused" && grep -q 'a Kubo runs on' "$SCRATCH/refused"
+  new_repo refused && ! kit refused repo import --from-kubo "$SCRATCH/kubo" 2>"$SCRATCH/told" && cat "$SCRATCH/told" && grep -q 'a Kubo runs on' "$SCRATCH/told"
 }
 move_folder() {
   local before after
