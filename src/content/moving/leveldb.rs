@@ -1,8 +1,8 @@
 //! Kubo's small datastore, a LevelDB: its pins and the root of its files tree.
 //!
 //! Opening a LevelDB writes to its folder, so that a copy is opened, never Kubo's own. The library reads on past blocks
-//! whose checksum is wrong, and panics at some that are malformed; so pins are counted against Kubo's index of them,
-//! and all of it runs on a thread whose end is looked at.
+//! whose checksum is wrong, and panics at some that are malformed; so every table is checked first, pins are counted
+//! against Kubo's index of them, and all of it runs on a thread whose end is looked at.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use rusty_leveldb::{DB, LdbIterator, Options};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::MoveError;
+use super::{MoveError, tables};
 use crate::{
     base::{Cid, cbor, cid},
     content::ContentError,
@@ -27,6 +27,8 @@ const DIRTY: &[u8] = b"/pins/state/dirty";
 const FILES_ROOT: &[u8] = b"/local/filesroot";
 /// Longest record of a pin, in bytes.
 const MAX_RECORD_BYTES: usize = 64 * 1024;
+/// Longest file of a LevelDB, in bytes; Kubo's tables have about 2 MiB.
+const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Files of a LevelDB that hold what is in it.
 const ENDINGS: [&str; 3] = ["ldb", "sst", "log"];
 
@@ -58,8 +60,16 @@ impl Datastore {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
             current |= name == "CURRENT";
-            if name == "CURRENT" || name.starts_with("MANIFEST-") || ENDINGS.contains(&ending) {
-                fs::copy(&path, copy.path().join(name)).map_err(|e| ContentError::io(&path, e))?;
+            if name != "CURRENT" && !name.starts_with("MANIFEST-") && !ENDINGS.contains(&ending) {
+                continue;
+            }
+            let (error, to) = (|e| ContentError::io(&path, e), copy.path().join(name));
+            if fs::copy(&path, &to).map_err(error)? > MAX_FILE_BYTES {
+                return Err(Self::damaged(&path, format!("it is longer than {MAX_FILE_BYTES} bytes")));
+            }
+            if ending == "ldb" || ending == "sst" {
+                let table = fs::read(&to).map_err(error)?;
+                tables::check(&table).map_err(|reason| Self::damaged(&path, reason))?;
             }
         }
         if !current {
@@ -217,7 +227,7 @@ mod tests {
             }
             fs::write(&path, bytes).unwrap();
         }
-        assert!(noticed * 4 > tried, "{noticed} of {tried}");
+        assert!(noticed * 5 > tried * 3, "{noticed} of {tried}");
         assert_eq!(pins(dir.path()).await.unwrap(), 5);
     }
 

@@ -15,6 +15,7 @@ mod folder;
 mod kubo;
 mod leveldb;
 mod spool;
+mod tables;
 #[cfg(test)]
 mod tests;
 
