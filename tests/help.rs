@@ -128,6 +128,11 @@ impl World {
         for dir in ["/photos/2025", "/photos/2024", "/drafts", "/sent", "/backup", "/notes"] {
             ok(&["files", "mkdir", "-p", dir]);
         }
+        ok(&["repo", "export", "monday"]);
+        let kubo = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kubo-repo.tar.gz");
+        let unpacked = Command::new("tar").arg("-xzf").arg(kubo).arg("-C").arg(&template).status().unwrap();
+        assert!(unpacked.success());
+        fs::rename(template.join("kubo"), template.join(".ipfs")).unwrap();
         for file in ["/a/b", "/drafts/letter", "/data.bin", "/notes.txt", "/notes/now.txt"] {
             ok(&["files", "write", "--create", "--parents", file, "film.mkv"]);
         }
@@ -171,6 +176,7 @@ impl World {
             .replace("/ip4/192.168.1.7/tcp/4001/p2p/12D3Koo...", member)
             .replace("192.168.1.7:4001", &host)
             .replace("ipk1_...", &self.token)
+            .replace("127.0.0.1:5001", &self.leecher_api)
             .replace("/data/ipfs", "data-ipfs");
         let cid = match page.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             _ if online => &self.text_cid,

@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::{
     base::PeerId,
     cli::{
-        output::{self, Context, Failure, Progress},
+        output::{self, Context, Failure},
+        progress::{Progress, ProgressArg},
         reach::{self, Need},
     },
     http::ClientError,
@@ -23,9 +24,8 @@ The exit code is 1 when damaged blocks had to be left out.
 JSON: {path, peer_id, blocks, bytes, pins, files_root, keys, damaged, left_out}; keys are names
 
 Examples:
-  ipfs-kit repo export /backup/monday
-  ipfs-kit repo export --with-keys /safe/whole
-  ipfs-kit --repo NEW init && ipfs-kit --repo NEW repo import /backup/monday"
+  ipfs-kit repo export backup
+  ipfs-kit repo export --with-keys whole"
 )]
 pub struct ExportArgs {
     /// A folder that is not there yet
@@ -34,6 +34,8 @@ pub struct ExportArgs {
     /// Write this node's key and the named keys too
     #[arg(long)]
     pub with_keys: bool,
+    #[command(flatten)]
+    pub progress: ProgressArg,
 }
 
 pub async fn run(args: ExportArgs, context: &Context) -> Result<(), Failure> {
@@ -44,13 +46,9 @@ pub async fn run(args: ExportArgs, context: &Context) -> Result<(), Failure> {
     }
     let id = node.client().id().await?.id;
     let peer: PeerId = id.parse().map_err(|_| ClientError::Malformed { reason: format!("its id is {id:?}") })?;
-    let mut progress = context.watched().then(|| Progress::new("exported"));
+    let progress = Progress::new(context, args.progress, "exported", 1);
     let client = node.client().clone().with_timeout(context.timeout_or(None));
-    let written = client.repo_export(&args.dir, |bytes| {
-        if let Some(progress) = &mut progress {
-            progress.bytes(bytes);
-        }
-    });
+    let written = client.repo_export(&args.dir, |bytes| progress.bytes(bytes));
     let (mut writer, done) = written.await?;
     drop(progress);
     let keys = if args.with_keys { writer.keys(&repo).map_err(ClientError::from)? } else { Vec::new() };

@@ -9,7 +9,8 @@ use super::KEYS_STAY;
 use crate::{
     base::Keypair,
     cli::{
-        output::{self, Context, Failure, Progress},
+        output::{self, Context, Failure},
+        progress::{Progress, ProgressArg},
         reach::{self, Need},
     },
     config,
@@ -34,11 +35,11 @@ JSON: {blocks, bytes, blocks_here, pins, pins_brought, pins_here, files_root, fi
 left_behind: [{what, name, reason}], left_behind_count}; keys are names
 
 Examples:
-  ipfs-kit repo import /backup/monday
-  ipfs-kit repo import --from-kubo ~/.ipfs --with-keys
-  ipfs-kit repo import --from-kubo 127.0.0.1:5001
+  ipfs-kit repo import monday
+  ipfs-kit repo import --from-kubo ~/.ipfs --with-keys --without-files
   ipfs-kit repo import --from-kubo ~/.ipfs --files-to /kubo
-  ipfs-kit --repo NEW repo import --from-kubo ~/.ipfs --with-keys --with-identity"
+  ipfs-kit repo import --from-kubo 127.0.0.1:5001
+  ipfs-kit --repo heir repo import --from-kubo ~/.ipfs --with-keys --with-identity"
 )]
 pub struct ImportArgs {
     /// A folder that 'repo export' made
@@ -59,6 +60,8 @@ pub struct ImportArgs {
     /// Leave their files tree out
     #[arg(long)]
     pub without_files: bool,
+    #[command(flatten)]
+    pub progress: ProgressArg,
 }
 
 pub async fn run(args: ImportArgs, context: &Context) -> Result<(), Failure> {
@@ -79,17 +82,13 @@ pub async fn run(args: ImportArgs, context: &Context) -> Result<(), Failure> {
     let mut lost = !left.is_empty();
     let request =
         ImportRequest { from, files_to: args.files_to, without_files: args.without_files, keys_taken: args.with_keys };
-    let mut progress = context.watched().then(|| Progress::new("brought"));
+    let progress = Progress::new(context, args.progress, "brought", 1);
     let client = node.client().clone().with_timeout(context.timeout_or(None));
     let mut events = client.repo_import(&request).await?;
     let (mut moved, mut whole, keys_left) = (Moved::default(), false, left.len() as u64);
     while let Some(event) = events.next::<MoveEvent>().await? {
         match event {
-            MoveEvent::Progress(now) => {
-                if let Some(progress) = &mut progress {
-                    progress.blocks(now.blocks, now.bytes);
-                }
-            }
+            MoveEvent::Progress(now) => progress.blocks(now.blocks, now.bytes),
             MoveEvent::LeftBehind(one) => {
                 lost |= one.what != "key" || args.with_keys;
                 say(&one);

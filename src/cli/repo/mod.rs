@@ -14,8 +14,8 @@ use super::output::{Context, Failure};
 #[command(after_help = "Examples:
   ipfs-kit repo stat --human
   ipfs-kit repo version
-  ipfs-kit repo export /backup/monday
-  ipfs-kit repo import --from-kubo ~/.ipfs")]
+  ipfs-kit repo export backup
+  ipfs-kit repo import --from-kubo ~/.ipfs --without-files")]
 pub struct RepoArgs {
     #[command(subcommand)]
     verb: RepoVerb,
