@@ -53,7 +53,8 @@ pub(super) struct Core {
     poison: OnceLock<String>,
     /// Most bytes of segment files; the greatest number when nothing limits them.
     pub limit: AtomicU64,
-    /// Removals that were begun, and those of them that have taken effect.
+    /// Removals that were begun, and those of them that have taken effect. Every job that takes blocks away counts
+    /// itself first: an export relies on it.
     pub removing: AtomicU64,
     pub removed: AtomicU64,
     /// The store is being closed: what can be left for later is.
