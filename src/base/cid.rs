@@ -264,16 +264,39 @@ pub fn admit(cid: &Cid) -> Result<Hash, CidError> {
 /// Parses a content id from text, alone or behind `/ipfs/`, and checks that it is admitted.
 pub fn parse(text: &str) -> Result<Cid, CidError> {
     let bare = text.trim().strip_prefix("/ipfs/").unwrap_or(text.trim()).trim_end_matches('/');
-    let cid = Cid::try_from(bare).map_err(|e| malformed(text, e))?;
+    let cid = decode_text(bare).map_err(|reason| malformed(text, reason))?;
     admit(&cid)?;
     Ok(cid)
 }
 
 /// Parses a content id from bytes and checks that it is admitted.
 pub fn from_bytes(bytes: &[u8]) -> Result<Cid, CidError> {
-    let cid = Cid::try_from(bytes).map_err(|e| malformed("<bytes>", e))?;
+    let cid = decode(bytes)?;
     admit(&cid)?;
     Ok(cid)
+}
+
+/// A content id of any hash function that takes all the bytes: whatever follows would make two of one.
+pub fn decode(bytes: &[u8]) -> Result<Cid, CidError> {
+    let mut rest = bytes;
+    let cid = Cid::read_bytes(&mut rest).map_err(|e| malformed("<bytes>", e))?;
+    if rest.is_empty() { Ok(cid) } else { Err(malformed("<bytes>", "bytes left over behind it")) }
+}
+
+/// A content id of any hash function from text that is nothing else; the error says what is wrong with it.
+pub fn decode_text(text: &str) -> Result<Cid, String> {
+    if text.len() < 2 {
+        return Err("it is too short".into());
+    }
+    let bytes = if ::cid::Version::is_v0_str(text) {
+        multibase::Base::Base58Btc.decode(text)
+    } else {
+        multibase::decode(text).map(|(_, bytes)| bytes)
+    };
+    let bytes = bytes.map_err(|e| e.to_string())?;
+    let mut rest = &bytes[..];
+    let cid = Cid::read_bytes(&mut rest).map_err(|e| e.to_string())?;
+    if rest.is_empty() { Ok(cid) } else { Err("there are bytes left over behind it".into()) }
 }
 
 fn malformed(text: &str, reason: impl fmt::Display) -> CidError {
@@ -348,6 +371,22 @@ mod tests {
         // Those that Kubo lists and cannot compute are read all the same.
         assert!(matches!(Hash::parse("keccak-384"), Err(CidError::HashNotComputed { .. })));
         assert_eq!(Hash::named("keccak-384").unwrap().digest(b"").unwrap().size(), 48);
+    }
+
+    /// Found by fuzzing: what stood behind or before a CID was ignored, so that one CID had any number of forms.
+    #[test]
+    fn a_cid_has_nothing_behind_it_and_nothing_before_it() {
+        let good = parse("bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e").unwrap();
+        let longer = [&good.to_bytes()[..], b"x"].concat();
+        assert_eq!(from_bytes(&good.to_bytes()), Ok(good));
+        assert!(from_bytes(&longer).is_err());
+        assert!(parse(&multibase::encode(multibase::Base::Base32Lower, &longer)).is_err());
+        let v0 = "Qmf412jQZiuVUtdgnB36FXFX7xg5V6KEbSJ4dpQuhkLyfD";
+        let digest = parse(v0).unwrap().to_bytes();
+        assert!(from_bytes(&[&digest[..], b"x"].concat()).is_err());
+        for text in [format!("x/ipfs/{v0}"), format!("/ipfs//ipfs/{v0}"), format!("{v0}/ipfs/{v0}")] {
+            assert!(parse(&text).is_err(), "{text}");
+        }
     }
 
     #[test]

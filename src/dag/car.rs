@@ -312,7 +312,7 @@ fn roots(body: &[u8]) -> Result<Vec<Cid>, String> {
                     let cid = link
                         .as_bytes()
                         .and_then(|bytes| bytes.strip_prefix(&[0]))
-                        .and_then(|bytes| Cid::try_from(bytes).ok())
+                        .and_then(|bytes| cid::decode(bytes).ok())
                         .ok_or("a root that is no CID")?;
                     roots.push(cid);
                 }

@@ -153,9 +153,9 @@ likewise; %s %S CID likewise; %P prefix (version-codec-hash-length)";
 
 /// Parses a CID, admitted or not.
 pub fn parse(text: &str) -> Result<Cid, DagError> {
-    Cid::try_from(text).map_err(|error| {
+    cid::decode_text(text).map_err(|reason| {
         let shown = text.chars().take(80).collect();
-        DagError::Cid(CidError::Malformed { text: shown, reason: error.to_string() })
+        DagError::Cid(CidError::Malformed { text: shown, reason })
     })
 }
 

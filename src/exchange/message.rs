@@ -149,7 +149,7 @@ pub fn decode(body: Bytes) -> Result<Incoming, prost::DecodeError> {
     if let Some(list) = message.wantlist {
         out.full = list.full;
         for entry in list.entries.into_iter().take(MAX_ENTRIES) {
-            let Ok(cid) = Cid::try_from(&entry.block[..]) else {
+            let Ok(cid) = cid::decode(&entry.block) else {
                 out.malformed += 1;
                 continue;
             };
@@ -178,7 +178,7 @@ pub fn decode(body: Bytes) -> Result<Incoming, prost::DecodeError> {
         out.blocks.push(RawBlock { prefix, data });
     }
     for presence in message.block_presences.into_iter().take(MAX_ENTRIES) {
-        match Cid::try_from(&presence.cid[..]) {
+        match cid::decode(&presence.cid) {
             Ok(cid) => out.presences.push((cid, presence.r#type() == pb::message::BlockPresenceType::PresenceHave)),
             Err(_) => out.malformed += 1,
         }

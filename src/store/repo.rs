@@ -15,7 +15,7 @@ use super::{
     kv::{RedbKv, SledKv},
     wal::WeakWal,
 };
-use crate::base::{Cid, Keypair, PeerId, random};
+use crate::base::{Cid, Keypair, PeerId, cid, random};
 
 /// How a repo is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl Repo {
         let Some(bytes) = self.inner.state.get(ROOTS, FILES_KEY)? else { return Ok(None) };
         let damaged =
             |reason: String| StoreError::Damaged { what: "the root of the files tree".into(), offset: 0, reason };
-        Cid::try_from(bytes.as_slice()).map(Some).map_err(|e| damaged(e.to_string()))
+        cid::decode(&bytes).map(Some).map_err(|e| damaged(e.to_string()))
     }
 
     /// Moves the root of the files tree; durable when it returns. Everything below must be durable before.

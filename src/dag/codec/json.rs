@@ -4,7 +4,7 @@
 use data_encoding::BASE64_NOPAD;
 
 use super::{DagError, Ipld, MAX_DEPTH, MAX_INT, MIN_INT, distinct};
-use crate::base::Cid;
+use crate::base::cid;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -390,7 +390,7 @@ impl Reader<'_> {
     fn map(&self, mut entries: Vec<(String, Ipld)>) -> Result<Ipld, DagError> {
         if self.flavour == Flavour::Dag && means_else(&entries) {
             return match entries.pop() {
-                Some((_, Ipld::String(text))) => match Cid::try_from(text.as_str()) {
+                Some((_, Ipld::String(text))) => match cid::decode_text(&text) {
                     Ok(cid) => Ok(Ipld::Link(Box::new(cid))),
                     Err(error) => Err(self.err(format!("a link that is no CID: {error}"))),
                 },

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    base::{Cid, MAX_BLOCK_BYTES, cid::Multihash},
+    base::{Cid, MAX_BLOCK_BYTES, cid, cid::Multihash},
     store::words::{salted_crc, u32_at, u64_at},
 };
 
@@ -139,8 +139,8 @@ fn push_cid(out: &mut Vec<u8>, cid: &Cid) {
 
 fn take_cid(bytes: &[u8]) -> Option<(Cid, &[u8])> {
     let (len, rest) = bytes.split_at_checked(2)?;
-    let (cid, rest) = rest.split_at_checked(u16::from_le_bytes([len[0], len[1]]) as usize)?;
-    Some((Cid::try_from(cid).ok()?, rest))
+    let (bytes, rest) = rest.split_at_checked(u16::from_le_bytes([len[0], len[1]]) as usize)?;
+    Some((cid::decode(bytes).ok()?, rest))
 }
 
 /// The content id in the meta part of a block's record.

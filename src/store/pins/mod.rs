@@ -15,7 +15,7 @@ use self::{
     under_way::Roots,
 };
 use super::{Kv, StoreError};
-use crate::base::{Cid, cbor};
+use crate::base::{Cid, cbor, cid};
 
 /// How much a pin keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -241,7 +241,7 @@ fn pin(cid: Cid, bytes: &[u8]) -> Result<Pin, StoreError> {
 }
 
 fn read_cid(bytes: &[u8]) -> Result<Cid, StoreError> {
-    Cid::try_from(bytes).map_err(damaged)
+    cid::decode(bytes).map_err(damaged)
 }
 
 fn damaged(reason: impl ToString) -> StoreError {
