@@ -10,6 +10,8 @@ pub mod cbor;
 pub mod cid;
 pub mod error;
 pub mod frame;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 pub mod ids;
 pub mod random;
 pub mod role;

@@ -20,6 +20,8 @@ mod counts;
 mod ctx;
 mod door;
 pub mod error;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod join;
 mod keeper;
 mod leader;

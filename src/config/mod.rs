@@ -9,6 +9,8 @@ pub mod address;
 pub mod duration;
 mod edit;
 pub mod error;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 pub mod keys;
 pub mod repo;
 pub mod settings;

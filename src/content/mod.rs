@@ -14,6 +14,10 @@ mod disk;
 mod entries;
 mod error;
 mod extract;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
+#[cfg(test)]
+mod hostile_tests;
 mod list;
 pub mod mfs;
 pub mod moving;

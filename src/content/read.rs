@@ -17,7 +17,6 @@ use crate::{
     base::{Cid, HasKind, Kind},
     dag::{
         DagError, DagPath,
-        dir::printable,
         hamt::{Shard, Slot},
         read::{Entry, FileReader, Node, entries},
     },
@@ -25,8 +24,6 @@ use crate::{
 
 /// Shards of a directory that are fetched ahead on each of its levels.
 const SHARD_LANES: usize = 16;
-/// Shards of a level that are fetched at a time when all of them are wanted.
-const LEVEL_LANES: usize = 32;
 
 /// Most entries of a sharded directory that are read at once; more would fill the memory.
 pub(super) const MAX_ENTRIES: usize = 1_000_000;
@@ -133,40 +130,23 @@ impl Content {
     }
 }
 
-/// Reads a node; a sharded directory is put together from its shards, its entries sorted by name.
+/// Reads a node; a sharded directory is put together from its shards, its entries sorted by name. Names stand where their
+/// hashes lead or it is refused, so no shard counts twice and no name can.
 pub(super) async fn node(source: &Source, cid: &Cid, bytes: &Bytes) -> Result<Node, ContentError> {
     match Node::decode(cid, bytes) {
         Err(DagError::Sharded { .. }) => {}
         decoded => return Ok(decoded?),
     }
-    let (mut list, mut shards) = (Vec::new(), 1);
-    let mut level = vec![Shard::decode(cid, bytes)?];
-    let mut depth = 0u64;
-    while !level.is_empty() {
-        depth += 1;
-        if depth > MAX_SHARD_LEVELS {
-            let limit = MAX_SHARD_LEVELS;
-            return Err(DagError::TooLarge { what: "levels of a sharded directory", count: depth, limit }.into());
-        }
-        let mut below = Vec::new();
-        for slot in level.drain(..).flat_map(|shard| shard.slots) {
-            match slot {
-                Slot::Entry(entry) => list.push(entry),
-                Slot::Shard { cid, .. } => below.push(cid),
-            }
-        }
-        shards += below.len();
-        if list.len() > MAX_ENTRIES || shards > MAX_ENTRIES / 4 {
-            let (count, limit) = (list.len().max(shards) as u64, MAX_ENTRIES as u64);
+    let mut list = Vec::new();
+    let mut found = below(source, *cid, Shard::decode(cid, bytes)?, Vec::new())?;
+    while let Some(entry) = found.try_next().await? {
+        if list.len() == MAX_ENTRIES {
+            let (count, limit) = (list.len() as u64 + 1, MAX_ENTRIES as u64);
             return Err(DagError::TooLarge { what: "entries of a sharded directory", count, limit }.into());
         }
-        let fetch = |cid: Cid| async move { Ok::<_, ContentError>(Shard::decode(&cid, &source.get(&cid).await?)?) };
-        level = stream::iter(below).map(fetch).buffered(LEVEL_LANES).try_collect().await?;
+        list.push(entry);
     }
     list.sort_by(|a: &Entry, b| a.name.cmp(&b.name));
-    if let Some(pair) = list.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(DagError::BadName { name: printable(&pair[0].name), reason: "two entries have it" }.into());
-    }
     Ok(Node::Directory(list))
 }
 

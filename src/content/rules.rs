@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
+
+/// Most bytes of memory one rule may take; a longer one than any name needs counts as one that matches nothing.
+const MAX_RULE_BYTES: usize = 1 << 20;
 
 /// Rules in the order given; the last one that matches decides. Cheap to clone. The default leaves nothing out.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +76,7 @@ fn pattern(text: &str) -> Option<Regex> {
         }
     }
     out.push_str(r")\z");
-    Regex::new(&out).ok()
+    RegexBuilder::new(&out).size_limit(MAX_RULE_BYTES).build().ok()
 }
 
 #[cfg(test)]
@@ -101,8 +104,9 @@ mod tests {
 
     #[test]
     fn rules_that_can_match_nothing_are_named() {
-        let (rules, dead) = Rules::parse(["target/", "a/b", "[", "x", "a\\"]);
-        assert_eq!(dead, ["target/", "a/b", "[", "a\\"]);
+        let bomb = "(a{900}){900}";
+        let (rules, dead) = Rules::parse(["target/", "a/b", "[", "x", "a\\", bomb]);
+        assert_eq!(dead, ["target/", "a/b", "[", "a\\", bomb]);
         assert!(rules.leaves_out(b"x") && !rules.leaves_out(b"target"));
         assert!(Rules::parse(["n\u{fffd}"]).0.leaves_out(b"n\xff"));
     }

@@ -15,6 +15,8 @@ pub mod dir;
 pub mod edit;
 mod error;
 pub mod file;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 pub mod hamt;
 mod params;
 pub mod path;

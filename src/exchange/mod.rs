@@ -7,6 +7,8 @@
 pub mod client;
 pub mod error;
 pub mod frame;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod inbound;
 pub mod message;
 mod replies;

@@ -35,6 +35,8 @@ const COMMANDS: usize = 256;
 /// Verdicts on gossip that may wait for it.
 const VERDICTS: usize = 16 * 1024;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use dht::fuzz::message as fuzz_dht;
 pub use dht::{Dht, DhtStore, MemoryDhtStore, ProviderRecord, StoreChange, StoreRecord};
 pub use error::NetError;
 pub use gossip::{Gossip, Incoming};

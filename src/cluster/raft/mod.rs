@@ -15,6 +15,8 @@ mod network;
 pub mod options;
 mod proposer;
 mod server;
+#[cfg(any(fuzzing, test))]
+pub(crate) use snapshot::fuzz as fuzz_snapshot;
 mod snapshot;
 mod start;
 mod status;

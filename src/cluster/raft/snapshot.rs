@@ -189,14 +189,17 @@ pub(crate) fn install(path: &Path, kv: &dyn Kv) -> io::Result<SnapshotMetaOf> {
     Ok(meta)
 }
 
-fn read(path: &Path, mut each: impl FnMut(&'static str, &[u8], &[u8])) -> io::Result<SnapshotMetaOf> {
-    let mut from = BufReader::with_capacity(FRAME_BYTES, File::open(path)?);
-    let meta = open_frames(&mut from)?;
+fn read(path: &Path, each: impl FnMut(&'static str, &[u8], &[u8])) -> io::Result<SnapshotMetaOf> {
+    read_from(&mut BufReader::with_capacity(FRAME_BYTES, File::open(path)?), each)
+}
+
+fn read_from(from: &mut impl Read, mut each: impl FnMut(&'static str, &[u8], &[u8])) -> io::Result<SnapshotMetaOf> {
+    let meta = open_frames(from)?;
     let mut hash = Sha256::new();
     let mut tables = STATE_TABLES.into_iter();
     let mut current = "";
     loop {
-        let (kind, body) = read_frame(&mut from)?;
+        let (kind, body) = read_frame(from)?;
         match kind {
             ROWS => {
                 let mut rest = &body[..];
@@ -234,4 +237,61 @@ fn take_row<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
     let (value, tail) = tail.split_at_checked(value_len)?;
     *rest = tail;
     Some((name, key, value))
+}
+
+/// Entry point of a fuzz target: whatever a file of frames holds, reading it ends; one whose rows stand in the order of
+/// their tables gives these rows.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz(data: &[u8]) {
+    use crate::base::fuzz::Input;
+
+    let frame = |kind, body: &[u8]| {
+        let mut out = Vec::new();
+        write_frame(&mut out, kind, body).expect("memory takes bytes");
+        out
+    };
+    let _ = read_from(&mut &data[..], |_, _, _| {});
+    let mut input = Input(data);
+    let meta = match input.byte() {
+        0 => input.counted().to_vec(),
+        _ => cbor::to_vec(&SnapshotMetaOf::default()),
+    };
+    let start = [&MAGIC[..], &frame(META, &meta)].concat();
+    // Frames of any kind with any body.
+    let mut any = start.clone();
+    let mut pieces = Input(input.0);
+    while !pieces.is_empty() {
+        let kind = pieces.byte() % 4;
+        any.extend(frame(kind, pieces.counted()));
+    }
+    let _ = read_from(&mut &any[..], |_, _, _| {});
+    // Rows.
+    let (mut rows, mut expected, mut hash, mut at) = (Vec::new(), Vec::new(), Sha256::new(), 0);
+    let mut begun = 0;
+    while !input.is_empty() {
+        at = (at + usize::from(input.byte() % 3)).min(STATE_TABLES.len() - 1);
+        let (name, key, value) = (STATE_TABLES[at], input.counted(), input.counted());
+        for table in &STATE_TABLES[begun.min(at + 1)..=at] {
+            hash_row(&mut hash, table.as_bytes(), &[]);
+        }
+        begun = at + 1;
+        hash_row(&mut hash, key, value);
+        rows.push(name.len() as u8);
+        rows.extend_from_slice(name.as_bytes());
+        rows.extend_from_slice(&(key.len() as u32).to_be_bytes());
+        rows.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        rows.extend_from_slice(key);
+        rows.extend_from_slice(value);
+        expected.push((name, key.to_vec(), value.to_vec()));
+    }
+    for table in &STATE_TABLES[begun..] {
+        hash_row(&mut hash, table.as_bytes(), &[]);
+    }
+    let file = [start, frame(ROWS, &rows), frame(END, &hash.finalize())].concat();
+    let mut found = Vec::new();
+    let read = read_from(&mut &file[..], |table, key, value| found.push((table, key.to_vec(), value.to_vec())));
+    if decode_small::<SnapshotMetaOf>(&meta).is_ok() {
+        read.expect("a whole file is read");
+        assert_eq!(found, expected);
+    }
 }

@@ -116,7 +116,7 @@ pub(super) fn json_links(bytes: &[u8]) -> Result<Vec<Cid>, DagError> {
     Ok(out)
 }
 
-fn collect(value: &Ipld, out: &mut Vec<Cid>) {
+pub(super) fn collect(value: &Ipld, out: &mut Vec<Cid>) {
     match value {
         Ipld::Link(cid) => out.push(**cid),
         Ipld::List(items) => items.iter().for_each(|item| collect(item, out)),

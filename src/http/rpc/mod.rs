@@ -8,6 +8,8 @@ mod block;
 pub mod cid;
 mod dag;
 mod files;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod id;
 mod ls;
 mod part;

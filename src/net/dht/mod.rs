@@ -5,6 +5,8 @@
 //! `driver.rs` is the part of the swarm's task, this file is the handle.
 
 mod driver;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod lookup;
 mod records;
 mod walk;

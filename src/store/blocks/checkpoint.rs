@@ -36,8 +36,12 @@ pub(super) struct Loaded {
 
 /// Reads the checkpoint at `path`; one that is missing or damaged covers less.
 pub(super) fn load(path: &Path, segment_salt: Option<u64>) -> Loaded {
-    let bytes = fs::read(path).unwrap_or_default();
-    let mut out = Loaded { salt: record::decode_head(&bytes), covered: HEAD_BYTES as u64, ..Loaded::default() };
+    read(&fs::read(path).unwrap_or_default(), segment_salt)
+}
+
+/// Reads a checkpoint's bytes.
+pub(super) fn read(bytes: &[u8], segment_salt: Option<u64>) -> Loaded {
+    let mut out = Loaded { salt: record::decode_head(bytes), covered: HEAD_BYTES as u64, ..Loaded::default() };
     let Some(salt) = out.salt.filter(|salt| segment_salt.is_none_or(|s| s == *salt)) else {
         return Loaded { covered: HEAD_BYTES as u64, ..Loaded::default() };
     };
@@ -58,6 +62,20 @@ fn chunk(bytes: &[u8], salt: u64) -> Option<(u32, u32, &[u8])> {
     let whole = bytes.get(..CHUNK_BYTES.checked_add(len)?)?;
     let fine = head[..4] == MAGIC && salted_crc(&whole[8..], salt) == u32_at(head, 4);
     fine.then(|| (u32_at(head, 8), u32_at(head, 12), &whole[CHUNK_BYTES..]))
+}
+
+/// A chunk that says what lies in the segment from `from` to `to`.
+pub(super) fn chunk_of(from: u32, to: u32, body: &[u8], salt: u64) -> Vec<u8> {
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES + body.len());
+    chunk.extend_from_slice(&MAGIC);
+    chunk.extend_from_slice(&[0; 4]);
+    for n in [from, to, body.len() as u32] {
+        chunk.extend_from_slice(&n.to_le_bytes());
+    }
+    chunk.extend_from_slice(body);
+    let crc = salted_crc(&chunk[8..], salt);
+    chunk[4..8].copy_from_slice(&crc.to_le_bytes());
+    chunk
 }
 
 fn entries(mut body: &[u8], out: &mut Vec<Found>) -> bool {
@@ -117,15 +135,7 @@ impl Checkpoint {
     pub(super) fn write(&mut self, synced: u32) -> io::Result<()> {
         let count = self.ends.partition_point(|(end, _)| *end <= synced);
         let Some(&(covered, len)) = self.ends[..count].last() else { return Ok(()) };
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES + len);
-        chunk.extend_from_slice(&MAGIC);
-        chunk.extend_from_slice(&[0; 4]);
-        for n in [self.covered, covered, len as u32] {
-            chunk.extend_from_slice(&n.to_le_bytes());
-        }
-        chunk.extend_from_slice(&self.body[..len]);
-        let crc = salted_crc(&chunk[8..], self.salt);
-        chunk[4..8].copy_from_slice(&crc.to_le_bytes());
+        let chunk = chunk_of(self.covered, covered, &self.body[..len], self.salt);
         self.file.write_all_at(&chunk, self.end)?;
         self.end += chunk.len() as u64;
         self.covered = covered;

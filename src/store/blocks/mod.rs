@@ -15,6 +15,8 @@ use crate::base::{Block, Cid, Codec};
 mod checkpoint;
 mod compact;
 mod core;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod index;
 mod open;
 mod record;

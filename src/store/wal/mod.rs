@@ -17,6 +17,8 @@ use tokio::sync::oneshot;
 use super::{StoreError, files::Lock};
 
 mod frame;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod replay;
 mod segments;
 mod state;

@@ -119,7 +119,7 @@ impl Replay {
                 };
                 self.record(record, loc).map_err(|reason| bad(out.end, reason))?;
             }
-            self.next_frame = Some(number + 1);
+            self.next_frame = Some(number.saturating_add(1));
             out.end += FRAME_HEAD_BYTES + body.len();
             out.frames += 1;
         }
@@ -134,6 +134,9 @@ impl Replay {
 
     fn record(&mut self, record: Record<'_>, loc: Loc) -> Result<(), &'static str> {
         let payload = || record.payload.to_vec();
+        if record.index == u64::MAX && matches!(record.kind, Kind::Entry | Kind::Purge) {
+            return Err("an index has none after it");
+        }
         match record.kind {
             Kind::Entry => {
                 if !self.entries.locs.is_empty() && self.entries.next() != record.index {
