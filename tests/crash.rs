@@ -2,12 +2,15 @@
 //! never fatal, and a damaged log never votes.
 
 mod common;
+#[path = "rigs/content.rs"]
+mod content;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Output,
+    process::{Command, Output, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -350,5 +353,65 @@ fn a_master_with_a_damaged_log_refuses_to_start() {
     daemon.status_when("it leads itself again", |s| s["leader"] == daemon.peer.as_str());
     for id in &acknowledged {
         assert_eq!(daemon.json(&["task", "status", id])["id"], id.as_str(), "acknowledged before the kill");
+    }
+}
+
+/// Names the repo of the process that is to be killed, and tells it that it is one.
+const WRITER: &str = "CRASH_WRITER_REPO";
+
+/// What [`adds_pins_files_and_compaction_survive_kills`] runs as a process of its own.
+#[test]
+#[ignore = "it writes until it is killed"]
+fn writer() {
+    let repo = std::env::var(WRITER).expect("the test that kills it names a repo");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (repo, run) = (content::open(Path::new(&repo)).unwrap(), std::env::var("CRASH_WRITER_RUN").unwrap());
+    let ended = runtime.block_on(content::write(repo, run.parse().unwrap()));
+    panic!("it is to go on until it is killed: {ended:?}");
+}
+
+/// Four adds under way, pins that move, a files tree that changes and segments that are compacted: `kill -9` at any moment
+/// leaves all that was acknowledged, and of the tree what it was before the last change or after it.
+#[test]
+fn adds_pins_files_and_compaction_survive_kills() {
+    let mut random = Random::new();
+    let folder = tempfile::tempdir().unwrap();
+    let repo = folder.path().join("repo");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut known = content::Known::default();
+    for run in 1..=KILLS as u64 {
+        let mut writer = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "writer", "--nocapture"])
+            .env(WRITER, &repo)
+            .env("CRASH_WRITER_RUN", run.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (enough, moment) = (10 + random.below(60), Duration::from_micros(random.below(100_000)));
+        let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+        let mut acknowledged = 0;
+        for line in lines.by_ref().map_while(Result::ok) {
+            acknowledged += u64::from(known.read(&line.split_whitespace().collect::<Vec<_>>()));
+            if acknowledged >= enough {
+                break;
+            }
+        }
+        assert!(acknowledged >= enough, "run {run}: the writer ended by itself");
+        // No event to wait on: the kill is to come at any moment.
+        #[allow(clippy::disallowed_methods)]
+        std::thread::sleep(moment);
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        for line in lines.map_while(Result::ok) {
+            known.read(&line.split_whitespace().collect::<Vec<_>>());
+        }
+        let lost = runtime.block_on(async {
+            let repo = content::open(&repo).unwrap();
+            let lost = known.lost(&repo).await.unwrap();
+            repo.close().await;
+            lost
+        });
+        println!("kill {run}: {}", known.summary());
+        assert!(lost.is_empty(), "kill {run}: {lost:#?}");
     }
 }

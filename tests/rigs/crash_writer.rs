@@ -1,14 +1,16 @@
-//! Writes blocks, pins, log entries, votes and states into a repo and prints each acknowledgement, then checks after a
-//! crash that nothing acknowledged is lost. Driven by `powercut.sh` beside it.
+//! Writes into a repo and prints each acknowledgement, then checks after a crash that nothing acknowledged is lost. Driven by
+//! `powercut.sh` beside it.
 //!
-//! `crash_writer write REPO` writes until it is killed or its disk fails. `crash_writer check REPO < ACKNOWLEDGEMENTS` opens
-//! the repo and compares. Acknowledgements go to standard output, which must lie outside the disk that is cut.
+//! `crash_writer write REPO` writes blocks, pins, log entries, votes and states until it is killed or its disk fails;
+//! `crash_writer content REPO` adds, pins and changes the files tree. `crash_writer check REPO < ACKNOWLEDGEMENTS` opens the
+//! repo and compares. Acknowledgements go to standard output, which must lie outside the disk that is cut.
 #![allow(clippy::disallowed_methods)]
+
+mod content;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    error::Error,
-    io::{BufRead, Write},
+    io::BufRead,
     ops::Bound,
     path::Path,
     sync::Arc,
@@ -21,7 +23,7 @@ use ipfs_kit::{
 };
 use tokio::sync::mpsc;
 
-type Fail = Box<dyn Error + Send + Sync>;
+use content::{Fail, noise, say};
 
 const WAL: &str = "rig";
 const KV: &str = "rig";
@@ -30,32 +32,18 @@ const BLOCK_WRITERS: u64 = 3;
 #[tokio::main]
 async fn main() -> Result<(), Fail> {
     let arguments: Vec<String> = std::env::args().collect();
-    let usage = "usage: crash_writer write REPO | crash_writer check REPO < ACKNOWLEDGEMENTS";
+    let usage =
+        "usage: crash_writer write REPO | crash_writer content REPO | crash_writer check REPO < ACKNOWLEDGEMENTS";
     match (arguments.get(1).map(String::as_str), arguments.get(2)) {
         (Some("write"), Some(repo)) => write(Path::new(repo)).await,
+        (Some("content"), Some(repo)) => {
+            let repo = content::open(Path::new(repo))?;
+            let run = begin(&repo)?;
+            content::write(repo, run).await
+        }
         (Some("check"), Some(repo)) => check(Path::new(repo)).await,
         _ => Err(usage.into()),
     }
-}
-
-/// One acknowledgement, one line, at once.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(format!("{line}\n").as_bytes());
-    let _ = out.flush();
-}
-
-/// Bytes that differ for every seed and position, without a random source.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..length)
-        .map(|_| {
-            state ^= state >> 12;
-            state ^= state << 25;
-            state ^= state >> 27;
-            (state.wrapping_mul(2_685_821_657_736_338_717) >> 56) as u8
-        })
-        .collect()
 }
 
 fn entry(index: u64, term: u64) -> Bytes {
@@ -71,16 +59,22 @@ fn last_number(kv: &Arc<dyn Kv>, table: &str) -> Result<u64, Fail> {
     Ok(kv.last(table)?.map_or(0, |(key, _)| u64::from_be_bytes(key.try_into().unwrap_or_default())))
 }
 
-async fn write(dir: &Path) -> Result<(), Fail> {
-    let repo = Repo::open(dir, StoreOptions::default())?;
-    let (wal, recovered) = repo.open_wal(WAL)?;
-    let (fail, mut failed) = mpsc::channel::<String>(16);
-
+/// The number of this run.
+fn begin(repo: &Repo) -> Result<u64, Fail> {
     let run = last_number(repo.state(), "rig-runs")? + 1;
     let mut batch = Batch::new();
     batch.put("rig-runs", run.to_be_bytes().to_vec(), Vec::new());
     repo.state().commit(batch, Durability::Immediate)?;
     say(&format!("kv rig-runs {run}"));
+    Ok(run)
+}
+
+async fn write(dir: &Path) -> Result<(), Fail> {
+    let repo = Repo::open(dir, StoreOptions::default())?;
+    let (wal, recovered) = repo.open_wal(WAL)?;
+    let (fail, mut failed) = mpsc::channel::<String>(16);
+
+    let run = begin(&repo)?;
 
     for writer in 0..BLOCK_WRITERS {
         let (repo, fail) = (repo.clone(), fail.clone());
@@ -217,25 +211,24 @@ async fn acknowledge(done: &mut mpsc::Receiver<Result<(u64, u64, u64), String>>)
 #[derive(Default)]
 struct Acknowledged {
     blocks: BTreeSet<String>,
-    pins: BTreeMap<String, bool>,
     entries: BTreeMap<u64, u64>,
     purged: u64,
     vote: u64,
     state: u64,
     run: u64,
+    content: content::Known,
 }
 
 fn read_acknowledgements() -> Acknowledged {
     let mut known = Acknowledged::default();
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         let words: Vec<&str> = line.split_whitespace().collect();
+        if known.content.read(&words) {
+            continue;
+        }
         let value = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
         match words.first().copied() {
             Some("block") => _ = known.blocks.insert(words[1].to_owned()),
-            Some("pin") => _ = known.pins.insert(words[1].to_owned(), true),
-            // Between the two lines it may stand either way.
-            Some("begin-unpin") => _ = known.pins.remove(words[1]),
-            Some("unpin") => _ = known.pins.insert(words[1].to_owned(), false),
             Some("entry") => _ = known.entries.insert(value(1), value(2)),
             Some("begin-truncate") => _ = known.entries.split_off(&(value(1) + 1)),
             Some("begin-purge") => known.purged = known.purged.max(value(1)),
@@ -260,12 +253,7 @@ async fn check(dir: &Path) -> Result<(), Fail> {
             lost.push(format!("block {cid}: {:?}", found.map(|data| data.map(|bytes| bytes.len()))));
         }
     }
-    for (text, there) in &known.pins {
-        let cid: Cid = text.parse()?;
-        if repo.pins().get(&cid)?.is_some() != *there {
-            lost.push(format!("pin {cid}: should {}be there", if *there { "" } else { "not " }));
-        }
-    }
+    lost.extend(known.content.lost(&repo).await?);
     let (wal, recovered) = repo.open_wal(WAL)?;
     if recovered.vote.as_deref().map_or(0, number) < known.vote {
         lost.push(format!("vote {}: the log holds {:?}", known.vote, recovered.vote.as_deref().map(number)));
@@ -313,12 +301,12 @@ async fn check(dir: &Path) -> Result<(), Fail> {
         println!("LOST {line}");
     }
     println!(
-        "{} blocks, {} pins, {} entries, vote {}, state {}: {} lost",
+        "{} blocks, {} entries, vote {}, state {}, {}: {} lost",
         known.blocks.len(),
-        known.pins.len(),
         known.entries.len(),
         known.vote,
         known.state,
+        known.content.summary(),
         lost.len()
     );
     if lost.is_empty() { Ok(()) } else { Err(format!("{} acknowledged writes are lost", lost.len()).into()) }

@@ -64,10 +64,18 @@ check "pinning, too" kit one pin "$MEDIUM"
 check "stopping is clean" stop_daemon one
 check "it starts again beside the full store" again one
 check "what was acknowledged is pinned" test "$(pins_of one)" = $((${#KEPT[@]} + 1))
+OTHER=$("$REAL" --repo "$SCRATCH/other" add "$SCRATCH/more" --format json | jq -r .cid)
+"$REAL" --repo "$SCRATCH/other" dag export "$OTHER" >"$SCRATCH/archive.car"
 # Now without the last bytes either, as another program would take them.
 head -c 200m /dev/zero >"$DISK/ballast" 2>/dev/null
 check "nothing is left at all" test "$(df --output=avail "$DISK" | tail -1)" -lt 64
 check "a small file is refused with what to do" fails "free some space" kit one add "$SCRATCH/small"
+# Every other way to write, none of which may leave half of anything behind.
+LISTED=$(kit one files ls / 2>&1)
+check "a change of the files tree is refused with what to do" fails "free some space" kit one files write --create --parents /a/b "$SCRATCH/more"
+check "a block is refused with what to do" fails "free some space" kit one block put "$SCRATCH/more"
+check "an archive is refused with what to do" fails "free some space" kit one dag import "$SCRATCH/archive.car"
+check "the files tree is what it was" test "$(kit one files ls / 2>&1)" = "$LISTED"
 check "reading goes on without a byte left" same one "$MEDIUM" "$SCRATCH/medium"
 check "the daemon lives on" kill -0 "${PID_OF[one]}"
 rm "$DISK/ballast"
@@ -80,6 +88,15 @@ KEPT[$MEDIUM]=$SCRATCH/medium KEPT[$SMALL]=$SCRATCH/small
 all_there() { local cid; for cid in "${!KEPT[@]}"; do same one "$cid" "${KEPT[$cid]}" || return 1; done; }
 check "every acknowledged file is there" all_there
 check "and pinned" test "$(pins_of one)" = ${#KEPT[@]}
+stop_daemon one
+
+echo "== a read-only disk"
+mount -o remount,ro "$DISK"
+check "no daemon starts, and why is said" fails "Read-only file system" timeout 60 "$REAL" --repo "$DISK/repo" daemon --api 127.0.0.1:0
+check "no verb runs, and why is said" fails "Read-only file system" "$REAL" --repo "$DISK/repo" list-pins
+mount -o remount,rw "$DISK"
+check "written to again, it starts" again one
+check "and everything is there" all_there
 stop_daemon one
 
 echo "== the disk fails to sync blocks"
@@ -103,6 +120,32 @@ check "and pinned" test "$(pins_of two)" = $ACKNOWLEDGED
 AFTER=$(add two "$SCRATCH/small")
 check "adding works again" same two "$AFTER" "$SCRATCH/small"
 stop_daemon two
+
+# Pins and the files tree live in repo.redb. Wherever its writes begin to fail, and however, what was acknowledged before is
+# there after a restart, and of what was not, all or nothing.
+stage=0
+for fault in fdatasync:error=EIO:when=3+ pwrite64:error=ENOSPC:when=4+ pwrite64:error=ENOSPC:when=9+ pwrite64:error=EROFS:when=14+; do
+  stage=$((stage + 1))
+  name=state-$stage
+  echo "== pins and files cannot be kept ($fault)"
+  start_daemon "$name" || exit 1
+  CID=$(kit "$name" add "$SCRATCH/small" --pin=false --format json | jq -r .cid)
+  stop_daemon "$name"
+  : >"$SCRATCH/$name.log"
+  start_faulty "$name" "$fault" "${REPO_OF[$name]}/repo.redb" || { echo "it does not start at this stage"; continue; }
+  MADE=0
+  for ((n = 0; n < 12; n++)); do kit "$name" files mkdir "/d$n" 2>"$SCRATCH/said" || break; MADE=$((MADE + 1)); done
+  echo "   $MADE folders acknowledged, then: $(cat "$SCRATCH/said")"
+  check "in the end none is acknowledged" test $MADE -lt 12
+  check "no pin is acknowledged either" fails "error: " kit "$name" pin "$CID"
+  check "reading goes on" same "$name" "$CID" "$SCRATCH/small"
+  killed "$name"
+  check "it starts again" again "$name"
+  FOUND=$(kit "$name" files ls / | wc -l)
+  check "folders that were acknowledged are there, and at most the one under way" test "$FOUND" -ge $MADE -a "$FOUND" -le $((MADE + 1))
+  check "pinning works again" kit "$name" pin "$CID"
+  stop_daemon "$name"
+done
 
 echo "== no room for a master's log"
 REPO_OF[cramped]=$DISK/cramped

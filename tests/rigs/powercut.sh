@@ -1,6 +1,8 @@
 #!/bin/bash
 # Power cuts with writes under way: nothing acknowledged may be lost. Run as root (loop devices, mounts).
 #   powercut.sh [CUTS]     default 20
+# Every second cut comes while blocks, pins, log entries and states are written, the others while four adds are under way,
+# pins move and the files tree changes; KIND=write or KIND=content makes it the one or the other for all of them.
 # The disk is ext4 on a loop device, on nbdfuse, on nbdkit with a write-back cache. A cut kills nbdkit with SIGKILL: what a
 # completed flush covered is in the image file, everything else is gone. Needs Debian's nbdkit, libnbd-bin, fuse3, e2fsprogs.
 # CRASH_WRITER names the built example, else target/release/examples/crash_writer. SEED fixes the moments of the cuts.
@@ -17,10 +19,7 @@ RANDOM=$((SEED % 32768))
 echo "seed $SEED"
 D=$(mktemp -d /tmp/ipfs-kit-cut.XXXXXX)
 mkdir -p "$D/mnt" "$D/fuse"
-truncate -s "${DISK:-3G}" "$D/disk.img"
-mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$D/disk.img"
 : >"$D/fuse/disk"
-: >"$D/acknowledged"
 LOOP='' KIT='' FUSE='' WRITING=''
 
 up() {
@@ -52,10 +51,19 @@ down() {
   LOOP='' KIT='' FUSE='' WRITING=''
 }
 tidy() { down; rm -rf "$D"; }
+# A disk of its own for so many cuts, so that it does not fill.
+FRESH=20
+format() {
+  rm -f "$D/disk.img"
+  truncate -s "${DISK:-3G}" "$D/disk.img"
+  mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$D/disk.img"
+  : >"$D/acknowledged"
+}
 trap tidy EXIT
 trap 'exit 130' INT TERM
 
 good=0 bad=0
+format
 for ((cut = 1; cut <= CUTS; cut++)); do
   up || { echo "cut $cut: the disk does not come up again"; tail -n 3 "$D/nbdkit.log" "$D/nbdfuse.log"; exit 1; }
   if [ $cut -gt 1 ]; then
@@ -67,8 +75,14 @@ for ((cut = 1; cut <= CUTS; cut++)); do
       break
     fi
   fi
+  if [ $cut -gt 1 ] && [ $(((cut - 1) % FRESH)) = 0 ]; then
+    down
+    format
+    up || { echo "cut $cut: a new disk does not come up"; exit 1; }
+  fi
+  kind=${KIND:-$([ $((cut % 2)) = 0 ] && echo write || echo content)}
   before=$(wc -l <"$D/acknowledged")
-  "$WRITER" write "$D/mnt/repo" >>"$D/acknowledged" 2>"$D/write.log" &
+  "$WRITER" "$kind" "$D/mnt/repo" >>"$D/acknowledged" 2>"$D/write.log" &
   WRITING=$!
   disown "$WRITING"
   # Cut between 0.3 and 2.3 s after the first acknowledgement of this round.
