@@ -15,7 +15,7 @@ pub fn tar(data: &[u8]) {
     let Ok(events) = whole else { return };
     let plain = |parts: &[Vec<u8>]| parts.iter().all(|part| !part.is_empty() && !part.contains(&0));
     let representable = events.iter().all(|event| match event {
-        TreeEvent::Data(_) => true,
+        TreeEvent::Attributes(_) | TreeEvent::Data(_) => true,
         TreeEvent::Dir { path } | TreeEvent::File { path, .. } => plain(path),
         TreeEvent::Symlink { path, target } => plain(path) && !target.contains(&0),
     });

@@ -95,7 +95,7 @@ async fn folders_that_unfold_without_end_cost_what_their_blocks_cost() {
     assert_eq!(soon("refs without end", all).await.unwrap().len(), 20_000);
     let events = content.walk(bomb).take(5_000).try_collect::<Vec<_>>();
     assert_eq!(soon("get without end", events).await.unwrap().len(), 5_000);
-    let tar = content.tar(bomb, "root").take(5_000).try_collect::<Vec<_>>();
+    let tar = content.tar(bomb, "root", false).take(5_000).try_collect::<Vec<_>>();
     assert_eq!(soon("get --archive without end", tar).await.unwrap().len(), 5_000);
     let stat = content.stat_node(&bomb, false);
     soon("files stat", stat).await.unwrap();
@@ -178,7 +178,7 @@ async fn a_shard_that_stands_everywhere_is_refused_at_its_first_place() {
         soon("ls", content.ls(&root.into())).await.map(drop).unwrap_err(),
         soon("stat", content.stat(&root.into())).await.map(drop).unwrap_err(),
         soon("get", content.get_to(&root.into(), &out.path().join("out"))).await.map(drop).unwrap_err(),
-        soon("tar", content.tar(root, "r").try_collect::<Vec<_>>()).await.map(drop).unwrap_err(),
+        soon("tar", content.tar(root, "r", false).try_collect::<Vec<_>>()).await.map(drop).unwrap_err(),
     ];
     for error in refused {
         assert!(malformed(&error) && error.to_string().contains("hash"), "{error}");
@@ -235,7 +235,7 @@ async fn a_name_that_stands_twice_is_refused_by_all_that_read_folders() {
         for error in [
             content.ls(&twice.into()).await.map(drop).unwrap_err(),
             content.get_to(&twice.into(), &out.path().join("out")).await.map(drop).unwrap_err(),
-            content.tar(twice, "r").try_collect::<Vec<_>>().await.map(drop).unwrap_err(),
+            content.tar(twice, "r", false).try_collect::<Vec<_>>().await.map(drop).unwrap_err(),
             content.resolve(&format!("{twice}/a").parse().unwrap()).await.map(drop).unwrap_err(),
         ] {
             assert!(matches!(error, ContentError::Dag(DagError::BadName { .. })), "{error}");

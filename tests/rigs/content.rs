@@ -395,6 +395,7 @@ async fn read(content: &Content, root: Cid) -> Result<Tree, Fail> {
     let name = |path: Vec<Vec<u8>>| String::from_utf8_lossy(&path.join(&b'/')).into_owned();
     while let Some(event) = events.try_next().await? {
         match event {
+            TreeEvent::Attributes(_) => {}
             TreeEvent::Dir { path } => _ = out.insert(name(path), None),
             TreeEvent::File { path, .. } => {
                 file = name(path);
