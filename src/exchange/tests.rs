@@ -403,6 +403,39 @@ async fn a_malicious_peer_gains_nothing_and_is_charged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_message_ends_its_stream_and_nothing_else() {
+    let (node, honest) = (Node::new().await, Node::new().await);
+    let stranger = Raw::new(PROTOCOLS).await;
+    meet(&node.net, &stranger.net).await;
+    let payloads = [
+        b"".to_vec(),
+        // A length that does not end, one byte more than is allowed, a body that is cut off, one that is no protobuf.
+        b"\x80".to_vec(),
+        b"\x81\x80\x80\x02".to_vec(),
+        b"\x20ten bytes.".to_vec(),
+        b"\x05\xff\xff\xff\xff\xff".to_vec(),
+        vec![0xff; 100_000],
+    ];
+    for protocol in PROTOCOLS.chunks(1) {
+        for payload in &payloads {
+            let opening = stranger.net.streams().open(node.net.local_peer(), protocol, Class::Bulk);
+            let (_, mut stream) = soon("open", opening).await.unwrap();
+            // What is refused may be reset before all of it is sent.
+            let _ = stream.write_all(payload).await;
+            let _ = stream.close().await;
+            let mut answer = Vec::new();
+            let _ = soon("the end", futures::AsyncReadExt::read_to_end(&mut stream, &mut answer)).await;
+            assert!(answer.is_empty(), "{protocol:?}: {answer:?}");
+        }
+    }
+    let want = blocks(10, 5000);
+    honest.hold(&want).await;
+    meet(&node.net, &honest.net).await;
+    fetch_all(&node.exchange.session(want[0].cid()), &want).await;
+    assert_eq!(node.exchange.stat().blocks_received, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beside_a_stalling_provider_the_good_one_is_asked_first_after_a_restart_too() {
     let (node, good) = (Node::new().await, Node::new().await);
     let mut stalling = Raw::new(PROTOCOLS).await;

@@ -120,7 +120,7 @@ impl Raft {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(f)))) => Err(proposer::not_leader(&f)),
             Ok(Err(RaftError::APIError(_))) | Err(_) => Err(ProposeError::Timeout),
-            Ok(Err(RaftError::Fatal(e))) => Err(ProposeError::Stopped(e.to_string())),
+            Ok(Err(RaftError::Fatal(e))) => Err(ProposeError::Stopped(status::reason(&e))),
         }
     }
 
@@ -197,7 +197,7 @@ impl Raft {
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(f)))) => Err(proposer::not_leader(&f)),
             Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)))) | Err(_) => Err(ProposeError::Timeout),
             Ok(Err(RaftError::APIError(e))) => Err(ProposeError::Membership(e.to_string())),
-            Ok(Err(RaftError::Fatal(e))) => Err(ProposeError::Stopped(e.to_string())),
+            Ok(Err(RaftError::Fatal(e))) => Err(ProposeError::Stopped(status::reason(&e))),
         }
     }
 
@@ -210,14 +210,14 @@ impl Raft {
         if !status.voters.iter().any(|(n, _)| *n == to) {
             return Err(ProposeError::Membership(format!("node {to} does not vote")));
         }
-        self.inner.raft.trigger().transfer_leader(to.0).await.map_err(|e| ProposeError::Stopped(e.to_string()))?;
+        self.inner.raft.trigger().transfer_leader(to.0).await.map_err(|e| ProposeError::Stopped(status::reason(&e)))?;
         let limit = Duration::from_millis(4 * self.inner.timing.election_max_ms);
         self.wait(limit, |s| s.leader == Some(to)).await
     }
 
     /// Makes a snapshot now and purges the log behind it; returns when that is done.
     pub async fn snapshot_now(&self) -> Result<(), ProposeError> {
-        let stopped = |e: openraft::errors::Fatal<TypeConfig>| ProposeError::Stopped(e.to_string());
+        let stopped = |e: openraft::errors::Fatal<TypeConfig>| ProposeError::Stopped(status::reason(&e));
         let applied = self.status().applied;
         let built = async {
             let mut status = self.watch();

@@ -25,6 +25,7 @@ use crate::{
 use super::{
     error::ProposeError,
     machine::Machine,
+    status,
     types::{LoggedEntry, TypeConfig},
 };
 
@@ -148,7 +149,7 @@ async fn run(node: NodeId, raft: OpenRaft, mut last_ms: u64, mut inbox: mpsc::Re
                     deliver(callers, result);
                 }));
             }
-            Err(fatal) => deliver(callers, Err(ProposeError::Stopped(fatal.to_string()))),
+            Err(fatal) => deliver(callers, Err(ProposeError::Stopped(status::reason(&fatal)))),
         }
     }
 }
@@ -159,7 +160,7 @@ async fn why_stopped(raft: &OpenRaft) -> String {
     let saying = async {
         loop {
             if let Err(fatal) = &metrics.borrow_watched().running_state {
-                return fatal.to_string();
+                return status::reason(fatal);
             }
             if metrics.changed().await.is_err() {
                 return "the node is stopping".into();

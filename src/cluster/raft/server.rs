@@ -4,7 +4,10 @@ use std::{fs::File, io, io::Write, sync::Arc, time::Duration};
 
 use futures::{AsyncReadExt, AsyncWriteExt, Stream, StreamExt, io::ReadHalf, io::WriteHalf, stream};
 use openraft::raft::AppendEntriesRequest;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use crate::{
     base::{NodeId, PeerId, Tasks, frame},
@@ -22,6 +25,8 @@ use super::{
 
 type OpenRaft = openraft::Raft<TypeConfig, Machine>;
 
+/// Streams whose opener has not shown yet that it is a master; more are refused.
+const MAX_STRANGERS: usize = 256;
 /// Streams served at once; more are refused.
 const MAX_STREAMS: usize = 256;
 /// Snapshots received at once.
@@ -47,26 +52,32 @@ impl Server {
     pub fn start(self, link: &dyn Link) {
         for (lane, limit) in [(Lane::Raft, MAX_STREAMS), (Lane::Snapshot, MAX_SNAPSHOTS)] {
             let mut inbound = link.accept(lane);
-            let permits = Arc::new(Semaphore::new(limit));
+            // Strangers who say nothing must not take the places of masters, least of all the few for snapshots.
+            let (strangers, served) = (Arc::new(Semaphore::new(MAX_STRANGERS)), Arc::new(Semaphore::new(limit)));
             let this = self.clone();
             self.tasks.spawn("raft accept", async move {
                 while let Some(link) = inbound.recv().await {
                     // Dropping the stream resets it: the other side backs off.
-                    let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-                    let server = this.clone();
+                    let Ok(place) = strangers.clone().try_acquire_owned() else { continue };
+                    let (server, served) = (this.clone(), served.clone());
                     this.tasks.spawn("raft stream", async move {
                         let peer = link.peer;
-                        if let Err(why) = server.serve(link, lane).await {
+                        if let Err(why) = server.serve(link, lane, place, served).await {
                             tracing::debug!(%peer, why, "a raft stream ended");
                         }
-                        drop(permit);
                     });
                 }
             });
         }
     }
 
-    async fn serve(&self, link: InboundLink, lane: Lane) -> Result<(), String> {
+    async fn serve(
+        &self,
+        link: InboundLink,
+        lane: Lane,
+        place: OwnedSemaphorePermit,
+        served: Arc<Semaphore>,
+    ) -> Result<(), String> {
         let InboundLink { peer, stream } = link;
         let (mut reader, mut writer) = stream.split();
         let hello: Option<Hello> =
@@ -79,6 +90,8 @@ impl Server {
             let _ = timeout(STEP, frame::read_bytes(&mut reader, MAX_FRAME_BYTES)).await;
             return writer.close().await.map_err(text);
         }
+        let Ok(_served) = served.try_acquire_owned() else { return Err("too many streams are served".into()) };
+        drop(place);
         match lane {
             Lane::Raft => self.converse(reader, writer).await,
             Lane::Snapshot => {

@@ -1,10 +1,16 @@
 //! openraft's metrics in our words.
 
-use openraft::RaftMetrics;
+use openraft::{RaftMetrics, errors::Fatal};
 
 use crate::{base::NodeId, cluster::model::MasterInfo};
 
 use super::{options::RaftStatus, types::TypeConfig};
+
+/// Why openraft has stopped. It writes where it was and the error's type before what the disk's error says.
+pub(crate) fn reason(fatal: &Fatal<TypeConfig>) -> String {
+    let text = fatal.to_string();
+    text.rsplit_once("std::io::error::Error: ").map_or(text.as_str(), |(_, said)| said).to_owned()
+}
 
 /// What the metrics say.
 pub(crate) fn of(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> RaftStatus {
@@ -14,7 +20,7 @@ pub(crate) fn of(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> RaftStatus 
         ids.filter_map(|id| info(&id).map(|info| (NodeId(id), info))).collect()
     };
     let index = |id: &Option<super::types::LogIdOf>| id.map_or(0, |id| id.index);
-    let stopped = metrics.running_state.as_ref().err().map(ToString::to_string);
+    let stopped = metrics.running_state.as_ref().err().map(reason);
     // What the metrics said last before it stopped is no longer so.
     let leader = metrics.current_leader.filter(|_| stopped.is_none());
     RaftStatus {

@@ -64,7 +64,7 @@ async fn a_task_sent_by_gossip_runs_once_and_both_receipts_verify() {
 }
 
 /// A peer in no cluster, in a DHT of its own so that it learns of nobody.
-async fn stranger(tasks: &Tasks) -> (Net, crate::base::Keypair) {
+pub(super) async fn stranger(tasks: &Tasks) -> (Net, crate::base::Keypair) {
     let keypair = crate::base::Keypair::generate_ed25519();
     let mut options = NetOptions::new(keypair.clone());
     options.kad_protocol = "/elsewhere/kad/1.0.0".into();

@@ -2,6 +2,7 @@
 
 mod deaths;
 mod direct;
+mod garbage;
 mod gossip;
 
 use std::{

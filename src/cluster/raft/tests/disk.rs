@@ -150,7 +150,7 @@ async fn a_master_whose_log_cannot_be_written_leads_no_more_and_says_why() {
         assert!(acknowledged < 100, "a log of 1 MiB took 6 MB");
     };
     let why = "the log cannot be written";
-    assert!(matches!(&error, ProposeError::Stopped(text) if text.contains(why)), "{error}");
+    assert!(matches!(&error, ProposeError::Stopped(text) if text.starts_with(why)), "{error}");
     let status = raft.watch().wait_for(|s| s.stopped.is_some()).await.unwrap().clone();
     assert_eq!((status.leader, &status.leader_info, status.is_leader), (None, &None, false));
     assert!(status.stopped.is_some_and(|text| text.contains(why) && text.contains("then restart")));

@@ -102,3 +102,23 @@ async fn a_late_answer_to_a_heartbeat_keeps_the_stream() {
     assert!(beat(&mut line, soon).await.is_none());
     assert_eq!(wire.opened.load(Ordering::SeqCst), 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_take_no_place_of_those_who_are_served() {
+    let (dir, hub, tasks) = (tempfile::tempdir().unwrap(), hub::Hub::default(), Tasks::new());
+    let _raft = start(dir.path(), 1, &hub, SnapshotPolicy::default(), Timing::LAN, &tasks).await.unwrap();
+    // More than there are places for snapshots, and none of them says who it is.
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(hub.link(peer(9)).open(info(1), Lane::Snapshot).await.unwrap());
+    }
+    let stream = hub.link(peer(2)).open(info(1), Lane::Snapshot).await.unwrap();
+    let (mut reader, mut writer) = stream.split();
+    let hello = Hello { from: node(2), to: node(1), certificate: masters(9, 2).certificate };
+    frame::write(&mut writer, &hello).await.unwrap();
+    frame::write(&mut writer, &"no snapshot").await.unwrap();
+    let answer = timeout(PATIENCE, frame::read(&mut reader, MAX_FRAME_BYTES)).await.unwrap();
+    assert!(matches!(answer, Ok(Some(Answer::Refused(_)))), "{answer:?}");
+    drop(silent);
+    assert!(tasks.shutdown(PATIENCE).await);
+}
