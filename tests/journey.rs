@@ -302,7 +302,7 @@ fn masters_killed_all_at_once_come_back_with_everything() {
 
     // A leecher that is started again is still none of those who carry the DHT.
     let carries = |daemon: &Daemon| daemon.json(&["id"])["protocols"].to_string().contains("/kad/");
-    assert!(carries(&cluster.workers[0]) && !carries(&cluster.leecher));
+    assert!(cluster.masters.iter().all(carries) && carries(&cluster.workers[0]) && !carries(&cluster.leecher));
     let leecher = cluster.leecher.stop();
     let leecher = Daemon::start(&leecher, &Start { namespace: &cluster.namespace, ..Start::default() });
     assert!(!carries(&leecher));
