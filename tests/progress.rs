@@ -136,7 +136,7 @@ fn events_count_what_is_done_and_what_failed() {
     let out = place.piped(&["get", &cid, absent, "--output-dir", "got", "--progress=json"]);
     assert_eq!(out.status.code(), Some(1));
     let text = String::from_utf8(out.stderr).unwrap();
-    let last = text.lines().filter(|line| line.starts_with('{')).next_back().unwrap();
+    let last = text.lines().rfind(|line| line.starts_with('{')).unwrap();
     let last: Value = serde_json::from_str(last).unwrap();
     let counted = (&last["total"], &last["completed"], &last["failed"], &last["success_rate"]);
     assert_eq!(counted, (&json!(2), &json!(2), &json!(1), &json!(0.5)));
