@@ -8,6 +8,9 @@ use super::tree::{Entry, Node, What, parse};
 pub fn set(text: &str, path: &[&str], value: &[String], list: bool, json: bool) -> Result<String, String> {
     let before =
         parse(text).map_err(|wrong| format!("{}:{}: {}", wrong.place.line, wrong.place.column, wrong.reason))?;
+    if json && !text.trim().is_empty() && !matches!(before.what, What::Map { flow: true, .. }) {
+        return Err("this is no JSON: it does not begin with '{'".into());
+    }
     let edited = match find(&before, path) {
         (Some(node), _) => replace(text, node, &render(value, list, json)),
         (None, (map, depth, indent)) => insert(text, map, &path[depth..], indent, value, list, json),

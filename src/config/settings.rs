@@ -418,6 +418,9 @@ mod tests {
         let listen = keys::find("swarm.listen").unwrap();
         let two = set(path, text, listen, "/ip4/0.0.0.0/tcp/1,/ip4/0.0.0.0/udp/1/quic-v1").unwrap();
         assert!(two.ends_with("listen: [/ip4/0.0.0.0/tcp/1, /ip4/0.0.0.0/udp/1/quic-v1]\n"), "{two}");
+        // Found by fuzzing: it was taken for JSON where it was to be changed.
+        let yaml = "# c\nrole: worker\nlogging: # few\n";
+        assert!(set(Path::new("f.json"), yaml, key, "70").unwrap_err().to_string().contains("no JSON"));
         let json = set(Path::new("f.json"), "", key, "70").unwrap();
         assert_eq!(json, "{\n  \"swarm\": {\"connections\": 70}\n}\n");
     }
