@@ -7,7 +7,7 @@ use std::{
 
 use crate::base::{Cid, backoff::Backoff};
 
-/// Keys waiting at most; beyond it the caller waits.
+/// Keys waiting at most; beyond it they wait for the next round of all roots.
 pub const MAX_QUEUED: usize = 16_384;
 /// Held roots are announced again this often.
 pub const REANNOUNCE: Duration = Duration::from_secs(12 * 3600);

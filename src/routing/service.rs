@@ -181,8 +181,8 @@ impl Routing {
         self.inner.ledger.scores()
     }
 
-    /// Queues the announcement that this node provides `cid`; waits only while the queue is full. Failed ones are tried
-    /// again with growing waits, and at once when a peer was met.
+    /// Queues the announcement that this node provides `cid`. Failed ones are tried again with growing waits, and at once
+    /// when a peer was met; roots that find no place in the queue are announced when there is room.
     pub async fn provide(&self, cid: &Cid) {
         // It fails only when the node is stopping, and then nobody needs the announcement.
         let _ = self.inner.announce.send(*cid).await;
@@ -204,7 +204,12 @@ async fn announcer(net: Net, mut intake: mpsc::Receiver<Cid>, mut roots: watch::
     let mut rounds = tokio::time::interval(REANNOUNCE);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut met = false;
+    // Roots found no place in the queue; a round of all roots makes up for it when there is room again.
+    let mut missed = false;
     loop {
+        if missed && round.is_none() && queue.len() < MAX_QUEUED / 2 {
+            (missed, round) = (false, Some(None));
+        }
         while let Some(cid) = queue.pop(time::now()) {
             let dht = net.dht().clone();
             active.push(async move { (cid, dht.provide_counted(&cid.hash().to_bytes()).await) });
@@ -222,9 +227,8 @@ async fn announcer(net: Net, mut intake: mpsc::Receiver<Cid>, mut roots: watch::
                 };
                 queue.done(cid, announced, time::now(), random::fraction());
             }
-            Some(cid) = intake.recv(), if queue.len() < MAX_QUEUED => {
-                queue.push(cid);
-            }
+            // Taken at once, so that adding and pinning never wait for announcements that fail.
+            Some(cid) = intake.recv() => missed |= !queue.push(cid),
             page = next_page(pages, round.flatten()), if round.is_some() && queue.len() < MAX_QUEUED / 2 => {
                 round = page.last().map(|last| Some(*last));
                 for cid in page {
