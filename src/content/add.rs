@@ -1,13 +1,13 @@
 //! Turning bytes into stored blocks: read, hash in parallel, build, put in batches.
 
-use std::{io, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc, task::Poll};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, future::BoxFuture, poll, stream};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-use super::{AddEvent, AddOptions, Added, Content, ContentError};
+use super::{AddEvent, AddOptions, Added, Content, ContentError, News};
 use crate::{
     base::Cid,
     dag::{
@@ -16,20 +16,28 @@ use crate::{
         file::{self, FileRoot, TreeBuilder},
         unixfs::Attributes,
     },
-    store::{Blocks, NewBlock, PinKind},
+    store::{Blocks, NewBlock, PinKind, StoreError},
 };
 
 /// Chunks below this are hashed where they are: handing them to another thread costs more.
 const INLINE_HASH_BYTES: usize = 16 * 1024;
 /// A batch is put when it has this many bytes or blocks.
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 const BATCH_BLOCKS: usize = 1024;
+/// Batches being stored while the next one is read and hashed.
+const BATCHES_FLYING: usize = 2;
+/// The disk is set to work whenever so many bytes are stored, so that little is left to wait for at the end.
+const SYNC_BYTES: usize = 64 * 1024 * 1024;
 
 /// Collects blocks and puts them in batches.
 pub(super) struct Sink {
     blocks: Option<Blocks>,
     batch: Vec<NewBlock>,
     bytes: usize,
+    /// Batches on their way, in order.
+    flying: VecDeque<BoxFuture<'static, Result<(), StoreError>>>,
+    /// Bytes put since the disk was set to work.
+    unsynced: usize,
     /// Blocks taken so far.
     pub(super) count: u64,
 }
@@ -37,7 +45,7 @@ pub(super) struct Sink {
 impl Sink {
     pub(super) fn new(content: &Content, options: &AddOptions) -> Self {
         let blocks = (!options.only_hash).then(|| content.repo.blocks().clone());
-        Sink { blocks, batch: Vec::new(), bytes: 0, count: 0 }
+        Sink { blocks, batch: Vec::new(), bytes: 0, flying: VecDeque::new(), unsynced: 0, count: 0 }
     }
 
     pub(super) async fn put(&mut self, out: OutBlock) -> Result<(), ContentError> {
@@ -50,17 +58,39 @@ impl Sink {
         if self.bytes >= BATCH_BYTES || self.batch.len() >= BATCH_BLOCKS { self.flush().await } else { Ok(()) }
     }
 
+    /// Sends the batch on its way, and waits while too many are.
     async fn flush(&mut self) -> Result<(), ContentError> {
-        self.bytes = 0;
-        match &self.blocks {
-            Some(blocks) if !self.batch.is_empty() => Ok(blocks.put(std::mem::take(&mut self.batch)).await?),
-            _ => Ok(()),
+        let bytes = std::mem::take(&mut self.bytes);
+        let Some(blocks) = self.blocks.clone().filter(|_| !self.batch.is_empty()) else { return Ok(()) };
+        self.unsynced += bytes;
+        if self.unsynced >= SYNC_BYTES {
+            self.unsynced = 0;
+            // Begun here, waited for at the end; so is its error heard there.
+            let _ = blocks.sync().now_or_never();
         }
+        let batch = std::mem::take(&mut self.batch);
+        let mut put: BoxFuture<'static, _> = Box::pin(async move { blocks.put(batch).await });
+        match poll!(put.as_mut()) {
+            Poll::Ready(done) => done?,
+            Poll::Pending => self.flying.push_back(put),
+        }
+        self.land(BATCHES_FLYING).await
+    }
+
+    /// Waits until at most so many batches are on their way.
+    async fn land(&mut self, most: usize) -> Result<(), ContentError> {
+        while self.flying.len() > most
+            && let Some(put) = self.flying.pop_front()
+        {
+            put.await?;
+        }
+        Ok(())
     }
 
     /// Puts what is left and waits until everything put so far is durable.
     pub(super) async fn finish(&mut self) -> Result<(), ContentError> {
         self.flush().await?;
+        self.land(0).await?;
         match &self.blocks {
             Some(blocks) => Ok(blocks.sync().await?),
             None => Ok(()),
@@ -155,8 +185,7 @@ impl Content {
         let params = Arc::new(options.params.clone());
         params.validate()?;
         let mut sink = Sink::new(self, &options);
-        let events = options.events.clone();
-        let progress = |bytes| tell_progress(&events, "", bytes);
+        let progress = |bytes| tell_progress(&options, "", bytes);
         let kept = options.attributes(&Attributes::default());
         let root = import(&params, &kept, cut(source, params.chunker), &mut sink, progress).await?;
         sink.finish().await?;
@@ -164,7 +193,7 @@ impl Content {
         let (path, attributes) = (String::new(), Attributes::default());
         let added = Added { path, cid, size, tsize, blocks: sink.count, attributes };
         self.keep(&root.cid, &options).await?;
-        tell(&events, added.clone()).await;
+        tell(&options, &added).await;
         Ok(added)
     }
 
@@ -204,8 +233,8 @@ impl Content {
 }
 
 /// Tells progress unless the listener lags behind.
-pub(super) fn tell_progress(events: &Option<tokio::sync::mpsc::Sender<AddEvent>>, path: &str, bytes: u64) {
-    if let Some(events) = events
+pub(super) fn tell_progress(options: &AddOptions, path: &str, bytes: u64) {
+    if let Some(events) = options.events.as_ref().filter(|_| options.news == News::All)
         && events.capacity() > 1
     {
         let _ = events.try_send(AddEvent::Progress { path: path.to_owned(), bytes });
@@ -213,8 +242,8 @@ pub(super) fn tell_progress(events: &Option<tokio::sync::mpsc::Sender<AddEvent>>
 }
 
 /// Tells that something was added; a listener that has gone does not matter.
-pub(super) async fn tell(events: &Option<tokio::sync::mpsc::Sender<AddEvent>>, added: Added) {
-    if let Some(events) = events {
-        let _ = events.send(AddEvent::Added(Box::new(added))).await;
+pub(super) async fn tell(options: &AddOptions, added: &Added) {
+    if let Some(events) = options.events.as_ref().filter(|_| options.news != News::Roots || !added.path.contains('/')) {
+        let _ = events.send(AddEvent::Added(Box::new(added.clone()))).await;
     }
 }

@@ -53,8 +53,8 @@ pub use extract::{extract, extract_tar};
 pub use list::{LsEntry, LsOptions};
 pub use open::ContentFile;
 pub use options::{
-    AddEvent, AddOptions, Added, EntryKind, MAX_BAD_BLOCKS, PinCheck, PinEntry, PinFilter, PinType, Stat, TreeEvent,
-    Written,
+    AddEvent, AddOptions, Added, EntryKind, MAX_BAD_BLOCKS, News, PinCheck, PinEntry, PinFilter, PinType, Stat,
+    TreeEvent, Written,
 };
 pub use pins::PinProgress;
 pub use refs::{Reference, RefsOptions};

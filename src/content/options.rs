@@ -40,6 +40,8 @@ pub struct AddOptions {
     pub hold: Option<String>,
     /// Where to tell what was added. Progress is dropped while the queue is full, [`AddEvent::Added`] is not.
     pub events: Option<mpsc::Sender<AddEvent>>,
+    /// Of what is told there.
+    pub news: News,
 }
 
 impl Default for AddOptions {
@@ -59,6 +61,7 @@ impl Default for AddOptions {
             only_hash: false,
             hold: None,
             events: None,
+            news: News::default(),
         }
     }
 }
@@ -70,6 +73,18 @@ impl AddOptions {
         let mtime = self.set.mtime.or(found.mtime.filter(|_| self.preserve_mtime));
         Attributes { mode: mode.map(|mode| mode & 0o7777).filter(|mode| *mode != 0), mtime }
     }
+}
+
+/// What is told while adding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum News {
+    /// All that was added, and progress.
+    #[default]
+    All,
+    /// All that was added.
+    Added,
+    /// What lies in no folder: the roots, or what stands in the folder around all.
+    Roots,
 }
 
 /// News while adding.

@@ -130,10 +130,10 @@ impl TreeAdder {
         chunks: impl Stream<Item = Result<Bytes, ContentError>> + Send,
     ) -> Result<Leaf, ContentError> {
         let before = self.sink.count;
-        let events = self.options.events.clone();
-        let progress = |bytes| tell_progress(&events, shown, bytes);
-        let kept = self.options.attributes(&found);
-        let root = import(&self.params, &kept, chunks, &mut self.sink, progress).await?;
+        let TreeAdder { options, sink, params, .. } = self;
+        let progress = |bytes| tell_progress(options, shown, bytes);
+        let kept = options.attributes(&found);
+        let root = import(params, &kept, chunks, sink, progress).await?;
         let blocks = self.sink.count - before;
         Ok(Leaf { cid: root.cid, tsize: root.tsize, size: root.size, blocks, attributes: found, folder: false })
     }
@@ -161,7 +161,7 @@ impl TreeAdder {
         let new = self.put(names, &leaf)?;
         self.opened(new, &names[..names.len() - 1]).await?;
         let added = leaf.added(shown(names));
-        tell(&self.options.events, added.clone()).await;
+        tell(&self.options, &added).await;
         Ok(added)
     }
 
@@ -269,7 +269,7 @@ impl TreeAdder {
             let blocks = folder.blocks + self.sink.count - before;
             let leaf = Leaf { cid, tsize, size: folder.size, blocks, attributes: found, folder: true };
             if inner {
-                tell(&self.options.events, leaf.added(path)).await;
+                tell(&self.options, &leaf.added(path)).await;
             }
             Ok(Some(leaf))
         })
@@ -374,7 +374,7 @@ impl TreeAdder {
             self.content.keep(&root.cid, &self.options).await?;
         }
         for (root, _) in roots.iter().filter(|(_, folder)| *folder) {
-            tell(&self.options.events, root.clone()).await;
+            tell(&self.options, root).await;
         }
         Ok(roots.into_iter().map(|(root, _)| root).collect())
     }

@@ -102,7 +102,7 @@ impl Default for AddOptions {
 
 impl AddOptions {
     fn ask(&self) -> Ask {
-        let mut ask = Ask::post("/api/v0/add").with("pin", self.pin).with("progress", false);
+        let mut ask = Ask::post("/api/v0/add").with("pin", self.pin).with("progress", false).with("roots-only", true);
         let flags = [
             ("only-hash", self.only_hash),
             ("wrap-with-directory", self.wrap),

@@ -223,11 +223,15 @@ impl Reader {
         if size >= SMALL_BYTES {
             self.flush()?;
         }
+        let mut done = 0;
         loop {
             // One byte more than a small file should have tells its end without another buffer.
             let room = if size < SMALL_BYTES { size as usize + 1 } else { PIECE_BYTES };
             if self.piece.len() + room > PIECE_BYTES {
                 self.flush()?;
+            }
+            if self.piece.capacity() == 0 {
+                self.piece.reserve_exact(PIECE_BYTES);
             }
             let start = self.piece.len();
             self.piece.resize(start + room, 0);
@@ -242,10 +246,11 @@ impl Reader {
             if let Err(error) = read {
                 return Err(Stop::Failed(ClientError::file(path, &error)));
             }
-            if n == 0 {
-                return Ok(());
+            (self.counted.bytes, done) = (self.counted.bytes + n as u64, done + n as u64);
+            // A short read at the size that was found is the end; any other may be a pipe that has no more yet.
+            if n == 0 || (n < room && done == size) {
+                return if size >= SMALL_BYTES { self.flush() } else { Ok(()) };
             }
-            self.counted.bytes += n as u64;
             if size >= SMALL_BYTES {
                 self.flush()?;
             }

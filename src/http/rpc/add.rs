@@ -1,5 +1,7 @@
 //! `add`: a multipart form of files, folders and symlinks becomes content, while progress goes out.
 
+use std::convert::Infallible;
+
 use axum::{
     body::Body,
     extract::{Multipart, State, multipart::Field},
@@ -13,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{block::bad_form, content, part};
 use crate::{
     base::Hash,
-    content::{AddEvent as Event, AddOptions, Added, Content},
+    content::{AddEvent as Event, AddOptions, Added, Content, News},
     dag::{Chunking, ImportParams, Layout, cids::CidText, unixfs::Attributes},
     http::{HttpError, model::AddEvent, params::Params, reply},
     node::Node,
@@ -36,6 +38,12 @@ pub async fn add(State(node): State<Node>, params: Params, form: Multipart) -> R
     let progress = params.flag("progress")?.unwrap_or(false);
     let silent = params.flag("silent")?.unwrap_or(false);
     let (wrapped, text) = (options.wrap, params.cid_text()?);
+    // Ours: whoever wants to know the roots alone need not hear of each file in them.
+    options.news = match (params.flag("roots-only")?.unwrap_or(false), progress) {
+        (true, _) => News::Roots,
+        (false, true) => News::All,
+        (false, false) => News::Added,
+    };
     node.tasks().spawn("add", async move {
         if let Err(error) = run(content, options, form).await {
             let _ = ending.send(Err(error)).await;
@@ -49,11 +57,11 @@ pub async fn add(State(node): State<Node>, params: Params, form: Multipart) -> R
             Event::Added(added) if !silent => Some(line(*added, wrapped, text)),
             _ => None,
         };
-        futures::future::ready(line.map(|l| Ok(reply::line(&l))))
+        futures::future::ready(line.map(Ok))
     });
     // The news end when the adding does, and only then is there an error to read.
-    let lines = told.chain(ReceiverStream::new(end));
-    reply::stream(reply::Content::Lines, params.trailers, Box::pin(lines)).await
+    let ended = ReceiverStream::new(end).map(|ended: Result<Infallible, HttpError>| ended.map(|never| match never {}));
+    reply::lines(params.trailers, told.chain(ended)).await
 }
 
 fn line(added: Added, wrapped: bool, text: CidText) -> AddEvent {
