@@ -315,7 +315,7 @@ fn all_formats_say_the_same() {
     let at = lines[0].find("NAME").unwrap();
     assert_eq!((&lines[1][at..=at], &lines[2][at..=at], lines.len()), ("a", "b", 3), "{table}");
     assert_eq!(
-        place.ok(&["ls", &place.ok(&["files", "stat", "--hash", "/"]).trim_end(), "--format", "yaml"]),
+        place.ok(&["ls", place.ok(&["files", "stat", "--hash", "/"]).trim_end(), "--format", "yaml"]),
         "entries: []\n"
     );
 }
