@@ -224,12 +224,13 @@ async fn what_breaks_goes_on_at_the_block() {
     let from = filled(dir.path()).await;
     let to = content(&dir.path().join("to"));
     let whole = Fake::of(&from);
-    whole.breaks_after.store(20, Ordering::Relaxed);
+    whole.breaks_after.store(40, Ordering::Relaxed);
     let error = bring(&to, Arc::new(whole), TakeFiles::AsRoot).await.unwrap_err().to_string();
     assert!(error.contains("run the same again"), "{error}");
     assert!(pins(&to).is_empty());
     let had = blocks(&to).await;
-    assert!(had.len() >= 15, "{}", had.len());
+    // At the 41st question at most 32 are on their way.
+    assert!(had.len() >= 9, "{}", had.len());
     let rest = Arc::new(Fake::of(&from));
     let (moved, left) = bring(&to, rest.clone(), TakeFiles::AsRoot).await.unwrap();
     assert!(left.is_empty());
