@@ -64,6 +64,7 @@ check "pinning, too" kit one pin "$MEDIUM"
 check "stopping is clean" stop_daemon one
 check "it starts again beside the full store" again one
 check "what was acknowledged is pinned" test "$(pins_of one)" = $((${#KEPT[@]} + 1))
+"$REAL" --repo "$SCRATCH/other" init >/dev/null
 OTHER=$("$REAL" --repo "$SCRATCH/other" add "$SCRATCH/more" --format json | jq -r .cid)
 "$REAL" --repo "$SCRATCH/other" dag export "$OTHER" >"$SCRATCH/archive.car"
 # Now without the last bytes either, as another program would take them.
