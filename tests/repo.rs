@@ -48,3 +48,55 @@ fn what_is_kept_is_measured_with_and_without_a_daemon() {
     assert_eq!(served["num_objects"], full["num_objects"]);
     assert_eq!(served["repo_path"], json!(repo.to_str().unwrap()));
 }
+
+#[test]
+fn what_nothing_keeps_is_removed() {
+    let place = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: usize| {
+        let at = place.path().join(name);
+        std::fs::write(&at, name.repeat(bytes / name.len())).unwrap();
+        at.to_str().unwrap().to_owned()
+    };
+    let daemon = Daemon::start(&place.path().join("repo"), &Start { namespace: "repo", ..Start::default() });
+    let pinned = daemon.json(&["add", &file("pinned", 400_000)])["cid"].as_str().unwrap().to_owned();
+    let seen = daemon.json(&["add", "--no-pin", &file("seen", 4000)])["cid"].as_str().unwrap().to_owned();
+    daemon.ok(&["files", "cp", "--flush=false", &format!("/ipfs/{seen}"), "/seen"]);
+    let garbage = daemon.json(&["add", "--no-pin", "--cid-version=1", &file("garbage", 70)]);
+    let garbage = garbage["cid"].as_str().unwrap();
+    // The old root of the files tree, empty, is stored by nobody.
+    assert_eq!(daemon.json(&["repo", "gc"]), json!({"removed": [garbage]}));
+    assert_eq!(daemon.json(&["repo", "gc"]), json!({"removed": []}));
+    let read = daemon.ok(&["cat", &pinned]);
+    assert_eq!(read, std::fs::read(file("pinned", 400_000)).unwrap());
+    daemon.ok(&["files", "rm", "/seen"]);
+    daemon.ok(&["unpin", &pinned]);
+    let text = String::from_utf8(daemon.ok(&["repo", "gc", "--quiet"])).unwrap();
+    // The file's two chunks and root, what was in the files tree, and a root of that.
+    assert_eq!(text.lines().filter(|line| line.starts_with("bafkrei")).count(), 5, "{text}");
+    daemon.json(&["add", "--no-pin", &file("garbage", 70)]);
+    assert!(daemon.ok(&["repo", "gc", "--silent"]).is_empty());
+    assert_eq!(daemon.json(&["repo", "stat"])["num_objects"], json!(1));
+
+    // Something pinned is missing: nothing goes, and that is said.
+    let root = daemon.json(&["add", "-r", &{
+        let folder = place.path().join("folder");
+        std::fs::create_dir_all(folder.join("inner")).unwrap();
+        std::fs::write(folder.join("inner/a"), "a").unwrap();
+        folder.to_str().unwrap().to_owned()
+    }]);
+    let root = root["cid"].as_str().unwrap().to_owned();
+    let inner = daemon.json(&["resolve", &format!("{root}/inner")]);
+    let inner = inner["path"].as_str().unwrap().trim_start_matches("/ipfs/").to_owned();
+    daemon.json(&["add", "--no-pin", &file("garbage", 70)]);
+    let repo = daemon.stop();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let repo = ipfs_kit::store::Repo::open(&repo, ipfs_kit::store::StoreOptions::default()).unwrap();
+        repo.blocks().remove(vec![inner.parse().unwrap()]).await.unwrap();
+        repo.close().await;
+    });
+    let output = offline(&repo, &["repo", "gc", "--stream-errors"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty() && error.contains(&inner), "{error}");
+    assert!(error.contains("encountered errors during gc run"), "{error}");
+}

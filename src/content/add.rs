@@ -16,7 +16,7 @@ use crate::{
         file::{self, FileRoot, TreeBuilder},
         unixfs::Attributes,
     },
-    store::{Blocks, NewBlock, PinKind, StoreError},
+    store::{Blocks, NewBlock, PinKind, StoreError, blocks::Adding},
 };
 
 /// Chunks below this are hashed where they are: handing them to another thread costs more.
@@ -32,6 +32,8 @@ const SYNC_BYTES: usize = 64 * 1024 * 1024;
 /// Collects blocks and puts them in batches.
 pub(super) struct Sink {
     blocks: Option<Blocks>,
+    /// Until the root is kept, nothing of it is collected.
+    _adding: Option<Adding>,
     batch: Vec<NewBlock>,
     bytes: usize,
     /// Batches on their way, in order.
@@ -45,7 +47,8 @@ pub(super) struct Sink {
 impl Sink {
     pub(super) fn new(content: &Content, options: &AddOptions) -> Self {
         let blocks = (!options.only_hash).then(|| content.repo.blocks().clone());
-        Sink { blocks, batch: Vec::new(), bytes: 0, flying: VecDeque::new(), unsynced: 0, count: 0 }
+        let _adding = blocks.as_ref().map(Blocks::adding);
+        Sink { blocks, _adding, batch: Vec::new(), bytes: 0, flying: VecDeque::new(), unsynced: 0, count: 0 }
     }
 
     pub(super) async fn put(&mut self, out: OutBlock) -> Result<(), ContentError> {

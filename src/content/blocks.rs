@@ -49,6 +49,7 @@ impl Content {
         let v0 = format.version == 0 && format.codec == Codec::DagPb && format.hash == Hash::Sha2_256;
         let block = if v0 { Block::new_v0(data)? } else { Block::new(format.codec, format.hash, data)? };
         let cid = *block.cid();
+        let _adding = self.repo.blocks().adding();
         let links = dag::links(block.cid(), block.data()).ok();
         let dag::OutBlock { block, links } = dag::with_links(block, links)?;
         self.repo.blocks().put(vec![NewBlock { block, links }]).await?;
@@ -82,6 +83,7 @@ impl Content {
         if !gone.is_empty() {
             blocks.remove(gone).await?;
             blocks.sync().await?;
+            blocks.tidy();
         }
         Ok(out)
     }

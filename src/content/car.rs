@@ -19,7 +19,7 @@ use crate::{
         self, DagError,
         car::{self, CarReader, Item, Section},
     },
-    store::{NewBlock, PinKind},
+    store::{NewBlock, PinKind, blocks::Adding},
 };
 
 /// Pieces of an archive going out are gathered to about this many bytes.
@@ -86,7 +86,8 @@ impl Content {
 
     /// Begins an import of archives.
     pub fn import(&self) -> CarImport {
-        CarImport { content: self.clone(), roots: Vec::new(), seen: Seen::default(), stats: ImportStats::default() }
+        let (roots, seen, stats) = (Vec::new(), Seen::default(), ImportStats::default());
+        CarImport { content: self.clone(), roots, seen, stats, adding: self.repo.blocks().adding() }
     }
 }
 
@@ -167,6 +168,7 @@ pub struct CarImport {
     roots: Vec<Cid>,
     seen: Seen,
     stats: ImportStats,
+    adding: Adding,
 }
 
 impl CarImport {
@@ -198,17 +200,18 @@ impl CarImport {
         self.stats
     }
 
-    /// Makes everything durable; gives the roots that the archives named, each once.
-    pub async fn finish(self) -> Result<Vec<Cid>, ContentError> {
+    /// Makes everything durable; gives the roots that the archives named, each once, and what keeps their blocks from
+    /// being collected until they are pinned.
+    pub async fn finish(self) -> Result<(Vec<Cid>, Adding), ContentError> {
         self.content.repo.blocks().sync().await?;
-        Ok(self.roots)
+        Ok((self.roots, self.adding))
     }
 }
 
 impl Content {
     /// Pins a root that was imported, when all below it is here; the network is not asked.
     pub async fn pin_local(&self, root: &Cid) -> Result<(), ContentError> {
-        let _kept = self.repo.pins().under_way(root);
+        let _kept = (self.repo.pins().under_way(root), self.repo.blocks().adding());
         fetch_all(&self.source(*root).offline(), *root, None, &PinProgress::default()).await?;
         self.repo.blocks().sync().await?;
         self.repo.pins().add(root, PinKind::Recursive, None).await?;

@@ -76,7 +76,7 @@ async fn import(content: &Content, archives: &[&[u8]]) -> Result<(Vec<Cid>, Impo
         import.archive(stream::iter(pieces)).await?;
     }
     let stats = import.stats();
-    Ok((import.finish().await?, stats))
+    Ok((import.finish().await?.0, stats))
 }
 
 /// What is linked twice goes out where a depth-first walk meets it first, even when its other mention was read before.

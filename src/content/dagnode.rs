@@ -68,6 +68,7 @@ impl Content {
             cids.push(*block.cid());
             new.push(NewBlock { block, links });
         }
+        let _adding = self.repo.blocks().adding();
         self.repo.blocks().put(new).await?;
         self.repo.blocks().sync().await?;
         for cid in &cids {

@@ -87,6 +87,24 @@ pub enum ContentError {
         /// What keeps it.
         why: String,
     },
+    /// What lies below something that is kept cannot be told.
+    #[error(
+        "{cid} is pinned or held, or lies below something that is, and is missing or damaged; nothing was removed. 'pin \
+         verify' names the pins that are broken: fetch what is missing by 'pin add', or take them back by 'pin rm'"
+    )]
+    KeptMissing {
+        /// What is missing.
+        cid: Box<Cid>,
+    },
+    /// The block was read but is not stored.
+    #[error(
+        "{cid} was read but could not be stored: blocks take as much of the disk as they may; free some of it by 'unpin' \
+         and 'repo gc', or raise the setting storage.max"
+    )]
+    NotStored {
+        /// Which.
+        cid: Box<Cid>,
+    },
     /// There is no such pin.
     #[error("{cid} {hint}")]
     NotPinned {
@@ -154,8 +172,9 @@ impl HasKind for ContentError {
             }
             ContentError::Unsafe { .. } => Kind::Denied,
             ContentError::Exists { .. } | ContentError::StillKept { .. } => Kind::Conflict,
-            ContentError::Tar { .. } => Kind::Corrupt,
+            ContentError::KeptMissing { .. } | ContentError::Tar { .. } => Kind::Corrupt,
             ContentError::Import { source, .. } => source.kind(),
+            ContentError::NotStored { .. } => Kind::Busy,
             ContentError::Internal { .. } => Kind::Bug,
         }
     }

@@ -19,6 +19,9 @@ pub(crate) mod fuzz;
 #[cfg(test)]
 mod hostile_tests;
 mod list;
+mod gc;
+#[cfg(test)]
+mod gc_tests;
 pub mod mfs;
 pub mod moving;
 mod open;
@@ -76,12 +79,14 @@ pub struct Content {
     routing: Option<Routing>,
     timeout: Duration,
     files: Arc<mfs::Owner>,
+    collecting: gc::Turn,
 }
 
 impl Content {
     /// Content over a repo. Without an exchange it works offline, without routing nothing is announced.
     pub fn new(repo: Repo, exchange: Option<Exchange>, routing: Option<Routing>) -> Self {
-        Content { repo, exchange, routing, timeout: DEFAULT_TIMEOUT, files: Arc::new(mfs::Owner::new()) }
+        let (files, collecting) = (Arc::new(mfs::Owner::new()), gc::Turn::default());
+        Content { repo, exchange, routing, timeout: DEFAULT_TIMEOUT, files, collecting }
     }
 
     /// The same content, waiting this long for any one block before it gives up with the reason.

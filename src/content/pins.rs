@@ -90,10 +90,13 @@ impl Content {
         progress: &PinProgress,
     ) -> Result<bool, ContentError> {
         let source = self.source(*cid);
-        let _kept = self.repo.pins().under_way(cid);
+        let _kept = (self.repo.pins().under_way(cid), self.repo.blocks().adding());
         match kind {
             PinKind::Recursive => fetch_all(&source, *cid, None, progress).await?,
-            PinKind::Direct => progress.count(source.get(cid).await?.len() as u64),
+            PinKind::Direct => {
+                source.get(cid).await?;
+                progress.count(source.claim(cid)?);
+            }
         }
         self.repo.blocks().sync().await?;
         let new = self.repo.pins().add(cid, kind, name).await?;
@@ -106,10 +109,12 @@ impl Content {
         if self.repo.pins().get(from)?.is_none_or(|pin| pin.kind != PinKind::Recursive) {
             return Err(StoreError::UpdateFrom { cid: from.to_string() }.into());
         }
-        let _kept = self.repo.pins().under_way(to);
+        let _kept = (self.repo.pins().under_way(to), self.repo.blocks().adding());
         fetch_all(&self.source(*to), *to, Some(*from), &PinProgress::default()).await?;
         self.repo.blocks().sync().await?;
         self.repo.pins().update(from, to, unpin).await?;
+        // What both have was not looked at.
+        self.protect(*to).await?;
         self.announce(to).await;
         Ok(())
     }
@@ -117,7 +122,7 @@ impl Content {
     /// Fetches a whole DAG into the local store and makes it durable; gives its number of different blocks.
     pub async fn fetch(&self, cid: &Cid) -> Result<u64, ContentError> {
         let progress = PinProgress::default();
-        let _kept = self.repo.pins().under_way(cid);
+        let _kept = (self.repo.pins().under_way(cid), self.repo.blocks().adding());
         fetch_all(&self.source(*cid), *cid, None, &progress).await?;
         self.repo.blocks().sync().await?;
         Ok(progress.blocks())
@@ -313,7 +318,7 @@ pub(super) async fn fetch_all(
                     Some(base) => source.clone().offline().links(base).await?,
                     None => Vec::new(),
                 };
-                progress.count(source.blocks.size(&cid).await?.unwrap_or_default().into());
+                progress.count(source.claim(&cid)?);
                 Ok::<_, ContentError>((links, before))
             });
         }

@@ -67,6 +67,15 @@ impl Source {
         }
     }
 
+    /// Has a block that was found spared by collections; gives its size in bytes.
+    pub(crate) fn claim(&self, cid: &Cid) -> Result<u64, ContentError> {
+        match self.blocks.claim(cid) {
+            Some(bytes) => Ok(bytes.into()),
+            None if cid == empty_dir().cid() => Ok(0),
+            None => Err(ContentError::NotStored { cid: Box::new(*cid) }),
+        }
+    }
+
     /// The CIDs a block links to; when it is here, without reading it.
     pub(crate) async fn links(&self, cid: &Cid) -> Result<Vec<Cid>, ContentError> {
         if let Some(links) = self.blocks.links(cid).await? {

@@ -1,7 +1,7 @@
 //! Streamed replies whose errors are not lost: a failure before the first item is a status, a later one the trailer
 //! `X-Stream-Error` where the caller takes trailers, else a broken connection.
 
-use std::{convert::Infallible, io};
+use std::{convert::Infallible, io, time::Duration};
 
 use axum::{
     body::Body,
@@ -74,6 +74,22 @@ where
     Ok(response)
 }
 
+/// How long nothing goes out before whoever waits gets a sign of life.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// The same stream of lines with an empty one, which readers of JSON pass over, whenever there is nothing else for long.
+pub fn alive<S>(items: S) -> impl Stream<Item = Result<Bytes, HttpError>> + Send
+where
+    S: Stream<Item = Result<Bytes, HttpError>> + Send + Unpin + 'static,
+{
+    stream::unfold(items, |mut items| async move {
+        match tokio::time::timeout(SILENCE, items.next()).await {
+            Ok(next) => next.map(|item| (item, items)),
+            Err(_) => Some((Ok(Bytes::from_static(b"\n")), items)),
+        }
+    })
+}
+
 /// Most values that go out as one piece.
 const PACK: usize = 512;
 
@@ -83,7 +99,16 @@ where
     T: Serialize + 'static,
     S: Stream<Item = Result<T, HttpError>> + Send + 'static,
 {
-    let packed = items.ready_chunks(PACK).flat_map(|chunk| {
+    stream(Content::Lines, trailers, Box::pin(packed(items))).await
+}
+
+/// Values as lines, those that are ready at once together.
+pub fn packed<T, S>(items: S) -> impl Stream<Item = Result<Bytes, HttpError>> + Send
+where
+    T: Serialize + 'static,
+    S: Stream<Item = Result<T, HttpError>> + Send + 'static,
+{
+    items.ready_chunks(PACK).flat_map(|chunk| {
         let (mut bytes, mut failure) = (Vec::new(), None);
         for item in chunk {
             match item {
@@ -96,8 +121,7 @@ where
         }
         let whole = (!bytes.is_empty()).then(|| Ok(Bytes::from(bytes)));
         stream::iter(whole.into_iter().chain(failure))
-    });
-    stream(Content::Lines, trailers, Box::pin(packed)).await
+    })
 }
 
 fn put_line<T: Serialize>(out: &mut Vec<u8>, value: &T) {

@@ -50,6 +50,8 @@ impl Work {
     async fn attempt(&self, assignment: Assignment, owner: &str) -> Result<TaskResult, WorkError> {
         let Assignment { task, fence, spec, cancel } = assignment;
         let handler = self.registry.get(&spec.kind)?;
+        // What it reads and makes is not collected while it runs.
+        let _adding = self.content.repo().blocks().adding();
         let context = TaskContext {
             content: self.content.clone(),
             task,
@@ -72,6 +74,7 @@ impl Work {
             let repo = self.content.repo();
             repo.blocks().sync().await.map_err(crate::content::ContentError::from)?;
             repo.pins().hold(owner, cid).await.map_err(crate::content::ContentError::from)?;
+            self.content.protect(*cid).await?;
         }
         Ok(result)
     }

@@ -1,6 +1,7 @@
 //! `repo`: what this node keeps, as a whole.
 
 mod export;
+mod gc;
 mod import;
 mod stat;
 mod version;
@@ -13,6 +14,7 @@ use super::output::{Context, Failure};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   ipfs-kit repo stat --human
+  ipfs-kit repo gc
   ipfs-kit repo version
   ipfs-kit repo export backup
   ipfs-kit repo import --from-kubo ~/.ipfs --without-files")]
@@ -25,6 +27,8 @@ pub struct RepoArgs {
 enum RepoVerb {
     /// Show how much is kept, and how much may be
     Stat(stat::StatArgs),
+    /// Remove every block that nothing keeps
+    Gc(gc::GcArgs),
     /// Show the version of the repo's layout
     Version(version::VersionArgs),
     /// Write the whole repo into a new folder
@@ -40,6 +44,7 @@ const KEYS_STAY: &str =
 pub async fn run(args: RepoArgs, context: &Context) -> Result<(), Failure> {
     match args.verb {
         RepoVerb::Stat(args) => stat::run(args, context).await,
+        RepoVerb::Gc(args) => gc::run(args, context).await,
         RepoVerb::Version(args) => version::run(args, context).await,
         RepoVerb::Export(args) => export::run(args, context).await,
         RepoVerb::Import(args) => import::run(args, context).await,

@@ -36,6 +36,7 @@ use super::{Content, ContentError, source::empty_dir};
 use crate::{
     base::{Cid, Tasks},
     dag::ImportParams,
+    store::blocks::Adding,
 };
 use change::Change;
 
@@ -94,6 +95,8 @@ struct Turn {
     roots: Roots,
     flush: bool,
     turn: OwnedMutexGuard<()>,
+    /// Until the root has moved, nothing that it is to reach is collected.
+    adding: Adding,
 }
 
 impl Content {
@@ -140,12 +143,12 @@ impl Mfs {
         let measured = self.owner().measured.lock().unwrap_or_else(PoisonError::into_inner);
         change.measured.extend(measured.iter().map(|(cid, bytes)| (*cid, *bytes)));
         drop(measured);
-        Ok(Turn { change, roots, flush, turn })
+        Ok(Turn { change, roots, flush, turn, adding: self.content.repo.blocks().adding() })
     }
 
     /// Stores what a change made and moves the root: in memory, or, when it is flushed, durably.
     async fn commit(&self, turn: Turn) -> Result<Cid, ContentError> {
-        let Turn { mut change, roots, flush, turn } = turn;
+        let Turn { mut change, roots, flush, turn, adding } = turn;
         let root = change.root();
         let measured = std::mem::take(&mut change.measured);
         let blocks = self.content.repo.blocks();
@@ -160,23 +163,26 @@ impl Mfs {
         if !flush {
             let unflushed = roots.unflushed + u32::from(root != roots.current);
             owner.set(Roots { current: root, unflushed, ..roots });
+            self.content.protect(root).await?;
             return Ok(root);
         }
         if roots.durable == Some(root) {
             owner.set(Roots { current: root, unflushed: 0, ..roots });
+            self.content.protect(root).await?;
             return Ok(root);
         }
         blocks.sync().await?;
         // In a task of its own: whoever asked may go away in the middle, and then the root in memory must follow all the same.
         let (done, outcome) = oneshot::channel();
-        let repo = self.content.repo.clone();
+        let content = self.content.clone();
         let tasks = owner.tasks.clone();
         tasks.spawn_graceful("files root", async move {
-            let moved = repo.set_files_root(root).await;
+            let mut moved = content.repo.set_files_root(root).await.map_err(ContentError::from);
             if moved.is_ok() {
                 owner.set(Roots { current: root, durable: Some(root), unflushed: 0 });
+                moved = content.protect(root).await;
             }
-            drop(turn);
+            drop((turn, adding));
             let _ = done.send(moved);
         });
         outcome

@@ -79,6 +79,7 @@ impl Mfs {
     ) -> Result<(), ContentError> {
         let owner = self.owner().clone();
         let _writing = Writing::begin(&owner, path).await;
+        let _adding = self.content.repo.blocks().adding();
         let view = self.view()?;
         let before = self.writable(&view, path, options).await?;
         let node = match before {

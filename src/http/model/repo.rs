@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::dag::CidLink;
+
 /// `repo/stat` and `stats/repo`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -16,6 +18,17 @@ pub struct RepoStat {
     pub repo_path: String,
     /// Its layout, as `fs-repo@1`; empty when only sizes were asked for.
     pub version: String,
+}
+
+/// A line of `repo/gc`: a block that was removed, or what went wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct GcLine {
+    /// The block, as a raw one.
+    pub key: Option<CidLink>,
+    /// What went wrong; only where errors were asked for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error: String,
 }
 
 /// `repo/version`.

@@ -80,7 +80,7 @@ async fn import(State(node): State<Node>, params: Params, mut form: Multipart) -
     }
     let stats = import.stats();
     let stats = ImportStats { block_count: stats.blocks, block_bytes_count: stats.bytes };
-    let roots = import.finish().await?;
+    let (roots, adding) = import.finish().await?;
     let told = params.flag("stats")?.unwrap_or(false).then_some(ImportEvent { stats: Some(stats), root: None });
     let roots = stream::iter(roots).filter_map(move |root| {
         let content = content.clone();
@@ -94,7 +94,11 @@ async fn import(State(node): State<Node>, params: Params, mut form: Multipart) -
             Some(ImportEvent { root: Some(root), stats: None })
         }
     });
-    let lines = roots.chain(stream::iter(told)).map(|event| Ok(reply::line(&event)));
+    let lines = roots.chain(stream::iter(told)).map(move |event| {
+        // Until the last root is pinned.
+        let _adding = &adding;
+        Ok(reply::line(&event))
+    });
     reply::stream(reply::Content::Lines, params.trailers, Box::pin(lines)).await
 }
 

@@ -6,7 +6,7 @@ use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -19,6 +19,7 @@ use tokio::sync::broadcast;
 use super::{
     Damage,
     index::{Index, Key, Place},
+    marks::{self, Generations},
     record::{self, Checked, RECORD_BYTES},
     scan::read_at,
 };
@@ -59,6 +60,11 @@ pub(super) struct Core {
     pub removed: AtomicU64,
     /// The store is being closed: what can be left for later is.
     pub closing: AtomicBool,
+    generations: Mutex<Generations>,
+    /// Garbage is being collected.
+    pub collecting: AtomicBool,
+    /// How many walk for a collection from roots that came later, and whoever waits for them.
+    pub walking: (Mutex<usize>, Condvar),
     pub news: broadcast::Sender<Cid>,
     pub damage: Vec<Damage>,
     // Whether preadv2 knows RWF_NOWAIT on this filesystem.
@@ -100,6 +106,9 @@ impl Core {
             removing: AtomicU64::new(0),
             removed: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            generations: Mutex::default(),
+            collecting: AtomicBool::new(false),
+            walking: Default::default(),
             news: broadcast::channel(NEWS).0,
             damage,
             nowait: AtomicBool::new(true),
@@ -117,6 +126,18 @@ impl Core {
 
     pub(super) fn active(&self) -> MutexGuard<'_, Active> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which generation it is. To mark a block with it, take the index first.
+    pub(super) fn generations(&self) -> MutexGuard<'_, Generations> {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the block is there, and spared by collections from now on.
+    pub(super) fn claim(&self, key: &Key) -> Option<Place> {
+        let index = self.index();
+        let now = self.generations().name();
+        index.mark(key, |word| marks::touched(word, now)).map(|(place, _)| place)
     }
 
     /// Stops writing for good; the first reason stays.

@@ -3,12 +3,17 @@
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
 use super::{
     BlockStat,
+    marks::{self, Name, Young},
     record::{HEAD_BYTES, RECORD_BYTES},
 };
+
+/// Maps that the index is divided into: what goes through all of it can pause between two.
+pub(super) const SHARDS: usize = 256;
 
 /// A keyed 128-bit fingerprint of a multihash. Its keys are drawn at every start, so that nobody can look for two
 /// blocks with the same one.
@@ -29,6 +34,43 @@ impl Place {
         RECORD_BYTES as u64 + u64::from(self.meta_len) + u64::from(self.data_len)
     }
 }
+
+/// A place as the index holds it, with marks beside the length of the meta part. Marks change under a shared lock.
+struct Slot {
+    segment: u32,
+    offset: u32,
+    word: AtomicU32,
+    data_len: u32,
+}
+
+impl Slot {
+    fn new(place: Place, word: u32) -> Slot {
+        let Place { segment, offset, meta_len, data_len } = place;
+        Slot { segment, offset, word: AtomicU32::new(marks::with_length(word, meta_len)), data_len }
+    }
+
+    fn place(&self) -> Place {
+        let meta_len = marks::length(self.word.load(Relaxed));
+        Place { segment: self.segment, offset: self.offset, meta_len, data_len: self.data_len }
+    }
+
+    /// Changes the marks; gives the word before.
+    fn mark(&self, change: impl Fn(u32) -> u32) -> u32 {
+        let mut before = self.word.load(Relaxed);
+        loop {
+            let after = change(before);
+            if after == before {
+                return before;
+            }
+            match self.word.compare_exchange_weak(before, after, Relaxed, Relaxed) {
+                Ok(_) => return before,
+                Err(now) => before = now,
+            }
+        }
+    }
+}
+
+type Shard = HashMap<Key, Slot, BuildHasherDefault<Fingerprint>>;
 
 /// A segment's figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,12 +120,18 @@ impl Hasher for Fingerprint {
     }
 }
 
-#[derive(Default)]
 pub(super) struct Index {
     keys: [RandomState; 2],
-    places: HashMap<Key, Place, BuildHasherDefault<Fingerprint>>,
+    shards: Vec<Shard>,
     pub segments: BTreeMap<u32, SegmentInfo>,
     bytes: u64,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        let shards = std::iter::repeat_with(Shard::default).take(SHARDS).collect();
+        Index { keys: Default::default(), shards, segments: BTreeMap::new(), bytes: 0 }
+    }
 }
 
 impl Index {
@@ -92,23 +140,41 @@ impl Index {
         [self.keys[0].hash_one(hash), self.keys[1].hash_one(hash)]
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<Place> {
-        self.places.get(key).copied()
+    fn shard(&self, key: &Key) -> &Shard {
+        &self.shards[key[0] as usize % SHARDS]
     }
 
-    pub(super) fn put(&mut self, key: Key, place: Place) {
+    fn shard_mut(&mut self, key: &Key) -> &mut Shard {
+        &mut self.shards[key[0] as usize % SHARDS]
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<Place> {
+        self.shard(key).get(key).map(Slot::place)
+    }
+
+    /// Puts a block that was not there, or lies somewhere else now, in the generation `now`.
+    pub(super) fn put(&mut self, key: Key, place: Place, now: Name) {
+        self.insert(key, place, marks::touched(0, now));
+    }
+
+    /// Puts a block that was there before this process began.
+    pub(super) fn load(&mut self, key: Key, place: Place) {
+        self.insert(key, place, 0);
+    }
+
+    fn insert(&mut self, key: Key, place: Place, word: u32) {
         self.bytes += u64::from(place.data_len);
         if let Some(info) = self.segments.get_mut(&place.segment) {
             info.live += place.total();
         }
-        if let Some(old) = self.places.insert(key, place) {
-            self.gone(old);
+        if let Some(old) = self.shard_mut(&key).insert(key, Slot::new(place, word)) {
+            self.gone(old.place());
         }
     }
 
     pub(super) fn remove(&mut self, key: &Key) {
-        if let Some(old) = self.places.remove(key) {
-            self.gone(old);
+        if let Some(old) = self.shard_mut(key).remove(key) {
+            self.gone(old.place());
         }
     }
 
@@ -119,6 +185,48 @@ impl Index {
             self.remove(key);
         }
         there
+    }
+
+    /// Removes `key` if it still lies at `place` and nothing spares it.
+    pub(super) fn remove_dead(&mut self, key: &Key, place: Place, young: Young) -> bool {
+        let spared = |slot: &Slot| young.spares(slot.word.load(Relaxed));
+        let dead = self.shard(key).get(key).is_some_and(|slot| slot.place() == place && !spared(slot));
+        if dead {
+            self.remove(key);
+        }
+        dead
+    }
+
+    /// Changes a block's marks; gives its place and the marks before, `None` when it is not there.
+    pub(super) fn mark(&self, key: &Key, change: impl Fn(u32) -> u32) -> Option<(Place, u32)> {
+        let slot = self.shard(key).get(key)?;
+        let before = slot.mark(change);
+        Some((slot.place(), before))
+    }
+
+    /// Clears the marks in a shard, for a collection.
+    pub(super) fn clear_marks(&self, shard: usize, young: Young) {
+        for slot in self.shards[shard].values() {
+            slot.mark(|word| marks::cleared(word, young));
+        }
+    }
+
+    /// Where the blocks of a shard lie that nothing spares.
+    pub(super) fn dead(&self, shard: usize, young: Young) -> impl Iterator<Item = (u32, u32)> {
+        let slots = self.shards[shard].values();
+        slots.filter(move |slot| !young.spares(slot.word.load(Relaxed))).map(|slot| (slot.segment, slot.offset))
+    }
+
+    /// Gives back what a shard takes beyond its need.
+    pub(super) fn shrink(&mut self, shard: usize) {
+        let shard = &mut self.shards[shard];
+        if shard.len() * 4 < shard.capacity() {
+            shard.shrink_to(shard.len() * 2);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (Key, Place)> {
+        self.shards.iter().flatten().map(|(key, slot)| (*key, slot.place()))
     }
 
     fn gone(&mut self, old: Place) {
@@ -137,8 +245,9 @@ impl Index {
 
     /// Lets a block that still lies at `from` lie at `to`.
     pub(super) fn relocate(&mut self, key: Key, from: Place, to: Place) {
-        if self.get(&key) == Some(from) {
-            self.put(key, to);
+        let word = self.shard(&key).get(&key).filter(|slot| slot.place() == from).map(|slot| slot.word.load(Relaxed));
+        if let Some(word) = word {
+            self.insert(key, to, word);
         }
     }
 
@@ -178,25 +287,25 @@ impl Index {
 
     /// The blocks that lie in `segment`.
     pub(super) fn within(&self, segment: u32) -> Vec<(Key, Place)> {
-        self.places.iter().filter(|(_, p)| p.segment == segment).map(|(k, p)| (*k, *p)).collect()
+        self.all().filter(|(_, p)| p.segment == segment).collect()
     }
 
     /// Every block, in the order of the files.
     pub(super) fn sorted(&self) -> Vec<(Key, Place)> {
-        let mut out: Vec<_> = self.places.iter().map(|(k, p)| (*k, *p)).collect();
+        let mut out: Vec<_> = self.all().collect();
         out.sort_unstable_by_key(|(_, p)| (p.segment, p.offset));
         out
     }
 
     /// The first block of `segment` after `offset`.
     pub(super) fn after(&self, segment: u32, offset: u32) -> Option<u32> {
-        let later = self.places.values().filter(|p| p.segment == segment && p.offset > offset);
-        later.map(|p| p.offset).min()
+        let later = self.all().filter(|(_, p)| p.segment == segment && p.offset > offset);
+        later.map(|(_, p)| p.offset).min()
     }
 
     pub(super) fn stat(&self) -> BlockStat {
         BlockStat {
-            blocks: self.places.len() as u64,
+            blocks: self.shards.iter().map(|shard| shard.len() as u64).sum(),
             bytes: self.bytes,
             disk_bytes: self.segments.values().map(|s| s.len).sum(),
             live_bytes: self.segments.values().map(|s| s.live).sum(),
@@ -206,7 +315,7 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::marks::Generations, *};
 
     #[test]
     fn figures_follow_puts_and_removals() {
@@ -215,8 +324,9 @@ mod tests {
         let key = index.key(b"hash");
         assert_ne!(key, index.key(b"hasi"));
         let place = Place { segment: 1, offset: 24, meta_len: 40, data_len: 100 };
-        index.put(key, place);
-        index.put(key, Place { offset: 500, ..place });
+        let mut generations = Generations::default();
+        index.put(key, place, generations.name());
+        index.put(key, Place { offset: 500, ..place }, generations.name());
         assert_eq!(index.stat(), BlockStat { blocks: 1, bytes: 100, disk_bytes: 1000, live_bytes: 164 });
         assert_eq!(index.segments[&1].live, 164);
         assert!(!index.remove_at(&key, place));
@@ -224,7 +334,26 @@ mod tests {
         index.remove(&key);
         assert_eq!(index.stat(), BlockStat { disk_bytes: 1000, ..BlockStat::default() });
         assert_eq!(index.segments[&1].live, 0);
-        assert_eq!(std::mem::size_of::<(Key, Place)>(), 32);
+        assert_eq!(std::mem::size_of::<(Key, Slot)>(), 32);
+
+        // Marks go along when a block moves, and spare it.
+        let (shard, to) = (key[0] as usize % SHARDS, Place { offset: 900, ..place });
+        index.put(key, place, generations.name());
+        let young = generations.advance();
+        index.clear_marks(shard, young);
+        assert_eq!(index.dead(shard, young).collect::<Vec<_>>(), [(1, 24)]);
+        assert!(!index.remove_dead(&key, to, young));
+        index.mark(&key, marks::kept).unwrap();
+        index.relocate(key, place, to);
+        assert_eq!((index.get(&key), index.dead(shard, young).count()), (Some(to), 0));
+        assert!(!index.remove_dead(&key, to, young));
+        let young = generations.advance();
+        index.clear_marks(shard, young);
+        index.mark(&key, |word| marks::touched(word, generations.name())).unwrap();
+        assert!(!index.remove_dead(&key, to, young));
+        let young = generations.advance();
+        index.clear_marks(shard, young);
+        assert!(index.remove_dead(&key, to, young) && index.get(&key).is_none());
     }
 
     #[test]

@@ -13,11 +13,13 @@ use super::{StoreError, files::Lock};
 use crate::base::{Block, Cid, Codec};
 
 mod checkpoint;
+mod collect;
 mod compact;
 mod core;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
 mod index;
+mod marks;
 mod open;
 mod record;
 mod scan;
@@ -28,7 +30,10 @@ mod tests_compact;
 mod visit;
 mod writer;
 
-pub use self::compact::{Compacted, TIDY_PERCENT};
+pub use self::{
+    collect::{Adding, Collection, Keeper, SLICE, Walked},
+    compact::{Compacted, TIDY_PERCENT},
+};
 use self::{
     compact::Compactor,
     core::Core,
@@ -158,10 +163,13 @@ impl Blocks {
     /// have been stored.
     pub async fn put(&self, mut blocks: Vec<NewBlock>) -> Result<(), StoreError> {
         {
+            // Whoever puts what is there already relies on it from now on.
             let index = self.inner.core.index();
+            let now = self.inner.core.generations().name();
             blocks.retain(|new| {
                 let hash = new.block.cid().hash();
-                hash.code() != 0 && index.get(&index.key(&hash.to_bytes())).is_none()
+                let claimed = || index.mark(&index.key(&hash.to_bytes()), |word| marks::touched(word, now));
+                hash.code() != 0 && claimed().is_none()
             });
         }
         if blocks.is_empty() {

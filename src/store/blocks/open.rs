@@ -177,7 +177,7 @@ fn apply(index: &mut Index, segment: u32, found: &Found, len: u64, missing: &mut
             index.buried(segment, place.total());
         }
         Kind::Put if u64::from(found.offset) + place.total() > len => missing.push(found.offset),
-        Kind::Put => index.put(key, place),
+        Kind::Put => index.load(key, place),
     }
 }
 

@@ -15,8 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     NewBlock,
     checkpoint::{self, Checkpoint},
+    collect::{Dead, Gone},
     core::{Core, checkpoint_path},
     index::{Key, Place, SegmentInfo},
+    marks::Young,
     open,
     record::{self, HEAD_BYTES, Kind, RECORD_BYTES},
     scan::Found,
@@ -44,6 +46,8 @@ pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
 pub(super) enum Job {
     Put(Vec<NewBlock>, Reply),
     Remove(Vec<Cid>, Reply),
+    /// Removes those that nobody wants again meanwhile.
+    Collect(Vec<Dead>, Young, Gone, Reply),
     /// Copies what still lies in a segment that is compacted.
     Move(Vec<Moved>, Reply),
     /// Begins a new segment, so that this one can be compacted.
@@ -165,6 +169,10 @@ impl Writer {
                         self.core.removing.fetch_add(1, Ordering::AcqRel);
                         (self.remove(&cids), reply, false)
                     }
+                    Job::Collect(dead, young, gone, reply) => {
+                        self.core.removing.fetch_add(1, Ordering::AcqRel);
+                        (self.collect(dead, young, &gone), reply, false)
+                    }
                     Job::Move(moved, reply) => (self.relocate(moved), reply, false),
                     Job::Rotate(reply) => (self.write().and_then(|()| self.rotate()), reply, true),
                     Job::Flush(reply) => (self.flush(), reply, true),
@@ -209,7 +217,7 @@ impl Writer {
             let cid = *block.cid();
             let hash = cid.hash().to_bytes();
             let key = self.core.index().key(&hash);
-            if self.present(&key) {
+            if self.overlay.get(&key).copied().unwrap_or_else(|| self.core.claim(&key).is_some()) {
                 continue;
             }
             if self.bytes >= GROUP_BYTES {
@@ -266,7 +274,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Gathers records of removals.
+    /// Gathers records of removals. A block is not to be found from before its record is written on: whoever put it
+    /// once more meanwhile would rely on what is about to go.
     fn remove(&mut self, cids: &[Cid]) -> Result<(), StoreError> {
         self.core.healthy()?;
         for cid in cids {
@@ -278,7 +287,26 @@ impl Writer {
             if self.bytes >= GROUP_BYTES {
                 self.write()?;
             }
+            self.core.index_mut().remove(&key);
             self.bury(key, hash)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Writer::remove`], for blocks that are where they were and that nothing spares.
+    fn collect(&mut self, mut dead: Vec<Dead>, young: Young, gone: &Gone) -> Result<(), StoreError> {
+        self.core.healthy()?;
+        if self.bytes >= GROUP_BYTES {
+            self.write()?;
+        }
+        {
+            let mut index = self.core.index_mut();
+            // One in the overlay was put or removed a moment ago.
+            dead.retain(|d| !self.overlay.contains_key(&d.key) && index.remove_dead(&d.key, d.place, young));
+        }
+        for Dead { key, hash, cid, .. } in dead {
+            self.bury(key, hash)?;
+            gone.lock().unwrap_or_else(PoisonError::into_inner).push(cid);
         }
         Ok(())
     }
@@ -340,6 +368,7 @@ impl Writer {
         self.core.written.fetch_add(self.bytes as u64, Ordering::AcqRel);
         let news = self.core.news.receiver_count() > 0;
         let mut index = self.core.index_mut();
+        let now = self.core.generations().name();
         if let Some(info) = index.segments.get_mut(&segment) {
             info.len = end;
         }
@@ -348,7 +377,7 @@ impl Writer {
             let Found { offset, meta_len, data_len, .. } = *found;
             let place = Place { segment, offset, meta_len, data_len };
             match what {
-                What::New(_) => index.put(*key, place),
+                What::New(_) => index.put(*key, place, now),
                 What::Moved(from) => index.relocate(*key, *from, place),
                 What::Removal => {
                     index.remove(key);
