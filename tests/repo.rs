@@ -42,6 +42,8 @@ fn what_is_kept_is_measured_with_and_without_a_daemon() {
     assert_eq!(text(&repo, &["repo", "version"]), "ipfs repo version fs-repo@1\n");
     assert_eq!(text(&repo, &["repo", "version", "-q"]), "fs-repo@1\n");
     assert_eq!(json(&repo, &["repo", "version"]), json!({"version": "1"}));
+    assert_eq!(json(&repo, &["repo", "migrate"]), json!({"from": 1, "to": 1, "steps": []}));
+    assert!(!offline(&repo, &["repo", "migrate", "--to", "2"]).status.success());
 
     let daemon = Daemon::start(&repo, &Start { namespace: "repo", ..Start::default() });
     let served = daemon.json(&["repo", "stat"]);
@@ -99,4 +101,137 @@ fn what_nothing_keeps_is_removed() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && output.stdout.is_empty() && error.contains(&inner), "{error}");
     assert!(error.contains("encountered errors during gc run"), "{error}");
+}
+
+#[test]
+fn the_limit_holds_and_collecting_makes_room() {
+    let place = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: usize| {
+        let at = place.path().join(name);
+        let mut state = bytes as u64 | 1;
+        let mut noise = Vec::with_capacity(bytes);
+        while noise.len() < bytes {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            noise.extend_from_slice(&state.to_le_bytes());
+        }
+        std::fs::write(&at, noise).unwrap();
+        at.to_str().unwrap().to_owned()
+    };
+    let settings = place.path().join("config.yaml");
+    std::fs::write(&settings, "storage: {max: 4MB, segment_size: 4MiB, gc_watermark: 50}\n").unwrap();
+    let repo = place.path().join("repo");
+    let config = settings.to_str().unwrap().to_owned();
+    let limited = |args: &[&str]| offline(&repo, &[&["--config", &config], args].concat());
+    assert!(limited(&["init"]).status.success());
+    let first = limited(&["add", "--format", "json", &file("first", 3_000_000)]);
+    let first: Value = serde_json::from_slice(&first.stdout).unwrap();
+    let first = first["cid"].as_str().unwrap();
+    let stat: Value = serde_json::from_slice(&limited(&["repo", "stat", "--format", "json"]).stdout).unwrap();
+    assert_eq!(stat["storage_max"], json!(4_000_000));
+    // What goes beyond is refused, with what to do; reading, removing, pins and the files tree go on.
+    let refused = limited(&["add", &file("second", 1_500_000)]);
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success(), "{text}");
+    for word in ["4000000 bytes", "repo gc", "unpin", "storage.max"] {
+        assert!(text.contains(word), "{text}");
+    }
+    assert_eq!(limited(&["cat", first]).stdout, std::fs::read(file("first", 3_000_000)).unwrap());
+    assert!(limited(&["files", "cp", &format!("/ipfs/{first}"), "/first"]).status.success());
+    assert!(limited(&["files", "rm", "/first"]).status.success());
+    assert!(limited(&["unpin", first]).status.success());
+    assert!(limited(&["repo", "gc", "--silent"]).status.success());
+    assert!(limited(&["add", &file("second", 1_500_000)]).status.success());
+
+    // A daemon that may makes room by itself, when a put would pass the watermark.
+    let extra = vec!["--config", config.as_str(), "--enable-gc"];
+    let daemon = Daemon::start(&repo, &Start { namespace: "repo", extra, ..Start::default() });
+    for number in 0..6 {
+        let at = file("more", 1_000_000 + number);
+        common::eventually("there is room", || daemon.run(&["add", "--no-pin", &at]).status.success().then_some(()));
+    }
+}
+
+/// Copies a folder.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, at) = (entry.unwrap(), from.to_owned());
+        let to = to.join(entry.path().strip_prefix(at).unwrap());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+/// Flips a bit of a file, at a place or where some bytes stand.
+fn flip(file: &Path, at: usize, bit: u8, after: &[u8]) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let from = match after.is_empty() {
+        true => 0,
+        false => bytes.windows(after.len()).position(|w| w == after).unwrap_or_else(|| panic!("{}", file.display())),
+    };
+    bytes[from + at] ^= 1 << bit;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_is_found_and_named_in_every_kind_of_file_and_what_can_be_rebuilt_is() {
+    let place = tempfile::tempdir().unwrap();
+    let (repo, file) = (place.path().join("repo"), place.path().join("file"));
+    let daemon = Daemon::start(&repo, &Start { namespace: "repo", ..Start::default() });
+    std::fs::write(&file, "a".repeat(300_000)).unwrap();
+    let pinned = daemon.json(&["add", file.to_str().unwrap()])["cid"].as_str().unwrap().to_owned();
+    let pinned: ipfs_kit::Cid = pinned.parse().unwrap();
+    daemon.ok(&["files", "mkdir", "/folder"]);
+    daemon.ok(&["cluster", "init"]);
+    daemon.stop();
+    let sound = json(&repo, &["repo", "verify"]);
+    assert_eq!(sound, json!({"damaged": []}));
+    let cid = pinned.to_bytes();
+    let segment = "blocks/00000001.seg";
+    // The file, where a bit is flipped in it, what names it, and whether it is whole again afterwards.
+    let flips: &[(&str, usize, u8, &[u8], &str, bool)] = &[
+        (segment, 13, 0, b"", segment, true),
+        (segment, 2, 0, b"IKB1", segment, false),
+        (segment, 30, 0, b"IKB1", segment, false),
+        (segment, 100_000, 3, b"IKB1", segment, false),
+        ("blocks/00000001.idx", 40, 0, b"", "00000001.idx", true),
+        ("repo.redb", 5, 0, &cid, "repo.redb", false),
+        ("cluster.redb", 3, 0, b"members", "cluster.redb", false),
+        ("raft/cluster/0000000001.wal", 60, 0, b"", "0000000001.wal", false),
+        ("cluster/member.cbor", 90, 0, b"", "member.cbor", false),
+        ("cluster/key", 10, 0, b"", "key", false),
+        ("identity.key", 20, 0, b"", "identity.key", false),
+        ("storage_id", 3, 7, b"", "storage_id", false),
+        ("version", 0, 0, b"", "version", false),
+    ];
+    for (number, (name, at, bit, after, named, rebuilt)) in flips.iter().enumerate() {
+        let damaged = place.path().join(number.to_string());
+        copy(&repo, &damaged);
+        flip(&damaged.join(name), *at, *bit, after);
+        let first = offline(&damaged, &["repo", "verify", "--format", "json"]);
+        let told = String::from_utf8_lossy(&first.stdout).into_owned() + &String::from_utf8_lossy(&first.stderr);
+        assert!(told.contains(named), "{name}: {told}");
+        assert_eq!(first.status.success(), *rebuilt, "{name}: {told}");
+        let second = offline(&damaged, &["repo", "verify", "--format", "json"]);
+        assert_eq!(second.status.success(), *rebuilt, "{name}: {}", String::from_utf8_lossy(&second.stderr));
+    }
+    // A snapshot that is none.
+    std::fs::create_dir_all(repo.join("raft/snapshots")).unwrap();
+    std::fs::write(repo.join("raft/snapshots/current.snapshot"), "IPKSNAP1 and no more").unwrap();
+    let found = offline(&repo, &["repo", "verify", "--format", "json"]);
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(found["damaged"][0]["file"], "raft/snapshots/current.snapshot");
+    std::fs::remove_file(repo.join("raft/snapshots/current.snapshot")).unwrap();
+
+    // Dropped: then the repo is sound, but what was pinned is not whole.
+    flip(&repo.join(segment), 100_000, 3, b"IKB1");
+    let found = offline(&repo, &["repo", "verify", "--drop", "--format", "json"]);
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(found["damaged"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!((&found["damaged"][0]["file"], &found["damaged"][0]["mended"]), (&json!(segment), &json!(true)));
+    assert_eq!(json(&repo, &["repo", "verify"]), json!({"damaged": []}));
+    assert!(!offline(&repo, &["pin", "verify"]).status.success());
 }

@@ -60,6 +60,9 @@ pub struct DaemonArgs {
     /// What this node is to be: master, worker or leecher [default: the token's]
     #[arg(long, value_name = "ROLE", requires = "join")]
     pub role: Option<Role>,
+    /// Collect garbage when blocks take most of what they may: see storage.max and storage.gc_watermark
+    #[arg(long)]
+    pub enable_gc: bool,
     /// End with the process of this number, and remove the repo if it is a demo's
     #[arg(long, hide = true, value_name = "PID")]
     pub throw_away: Option<u32>,
@@ -76,6 +79,7 @@ impl DaemonArgs {
         }
         config.dht_namespace = self.dht_namespace.clone().or(config.dht_namespace);
         config.kad_protocol()?;
+        config.storage.collect |= self.enable_gc;
         if let Some(token) = &self.token {
             let addresses = self.join.iter().map(|text| address::peer(text)).collect::<Result<_, _>>()?;
             let role = self.role.or(config.role);

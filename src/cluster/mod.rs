@@ -199,6 +199,27 @@ impl Cluster {
         Ok(trust::load(dir)?.map(|file| file.role))
     }
 
+    /// What of the cluster's own files in the repo's folder `dir` is not what was written: the file and why; blocks.
+    pub fn check_files(dir: &Path) -> Vec<(String, String)> {
+        let mut out = Vec::new();
+        match trust::load(dir) {
+            Ok(Some(file)) if file.role == Role::Master => match trust::load_key(dir) {
+                Ok(Some(key)) if key.id() == file.cluster => {}
+                Ok(_) => out.push(("cluster/key".into(), "it is not the key of this cluster".into())),
+                Err(error) => out.push(("cluster/key".into(), error.to_string())),
+            },
+            Ok(_) => {}
+            Err(error) => out.push(("cluster/member.cbor".into(), error.to_string())),
+        }
+        let snapshot = dir.join("raft/snapshots/current.snapshot");
+        if snapshot.exists()
+            && let Err(error) = raft::check_snapshot(&snapshot)
+        {
+            out.push(("raft/snapshots/current.snapshot".into(), error.to_string()));
+        }
+        out
+    }
+
     /// Tells when this node's role changes.
     pub fn watch_role(&self) -> watch::Receiver<Option<Role>> {
         self.inner.role.subscribe()

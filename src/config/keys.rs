@@ -1,10 +1,10 @@
 //! Sans-IO: every setting there is: its name, its variable, what it may be, what it does.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use super::{
     Config, LogFormat, address,
-    value::{Shape, Value},
+    value::{Shape, Value, flag, is, list, maybe, number, shown, small, span, text},
 };
 use crate::{
     base::Hash,
@@ -62,61 +62,6 @@ pub fn nearest(name: &str) -> Option<&'static str> {
     };
     let best = KEYS.iter().map(|key| (score(key.name), key.name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.6).then_some(best.1)
-}
-
-/// What has the wrong shape for a setting never reaches it.
-const WRONG: &str = "is of the wrong kind";
-
-fn number(value: &Value) -> Result<u64, String> {
-    match value {
-        Value::Number(n) | Value::Bytes(n) => Ok(*n),
-        _ => Err(WRONG.into()),
-    }
-}
-
-fn small<T: TryFrom<u64>>(value: &Value) -> Result<T, String> {
-    T::try_from(number(value)?).map_err(|_| "is too large".to_owned())
-}
-
-fn text(value: &Value) -> Result<&str, String> {
-    match value {
-        Value::Text(text) => Ok(text),
-        _ => Err(WRONG.into()),
-    }
-}
-
-fn list(value: &Value) -> Result<&[String], String> {
-    match value {
-        Value::List(items) => Ok(items),
-        _ => Err(WRONG.into()),
-    }
-}
-
-fn time(value: &Value) -> Result<Duration, String> {
-    match value {
-        Value::Time(span) => Ok(*span),
-        _ => Err(WRONG.into()),
-    }
-}
-
-fn flag(value: &Value) -> Result<bool, String> {
-    match value {
-        Value::Flag(on) => Ok(*on),
-        _ => Err(WRONG.into()),
-    }
-}
-
-fn is(error: impl ToString) -> String {
-    format!("cannot be used: {}", error.to_string())
-}
-
-fn shown(items: impl IntoIterator<Item = impl ToString>) -> Value {
-    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
-    if items.is_empty() { Value::Unset } else { Value::List(items) }
-}
-
-fn maybe(text: Option<impl ToString>) -> Value {
-    text.map_or(Value::Unset, |text| Value::Text(text.to_string()))
 }
 
 const SECOND_MS: u64 = 1_000;
@@ -205,7 +150,7 @@ pub const KEYS: &[Key] = &[
         about: "how long a connection nobody uses is kept",
         unset: "",
         set: |config, value| {
-            config.limits.idle_timeout = time(value)?;
+            config.limits.idle_timeout = span(value)?;
             Ok(())
         },
         show: |config| Value::Time(config.limits.idle_timeout),
@@ -253,7 +198,7 @@ pub const KEYS: &[Key] = &[
         about: "how long a verb, and a request that says nothing else, waits for an answer or its next piece",
         unset: "",
         set: |config, value| {
-            config.timeout = Some(time(value)?).filter(|limit| !limit.is_zero());
+            config.timeout = Some(span(value)?).filter(|limit| !limit.is_zero());
             Ok(())
         },
         show: |config| Value::Time(config.timeout.unwrap_or_default()),
@@ -265,7 +210,7 @@ pub const KEYS: &[Key] = &[
         about: "how long connecting to a peer may take",
         unset: "",
         set: |config, value| {
-            config.limits.dial_timeout = time(value)?;
+            config.limits.dial_timeout = span(value)?;
             Ok(())
         },
         show: |config| Value::Time(config.limits.dial_timeout),
@@ -281,6 +226,54 @@ pub const KEYS: &[Key] = &[
             Ok(())
         },
         show: |config| Value::Bytes(config.store.segment_bytes.into()),
+    },
+    Key {
+        name: "storage.max",
+        variable: "IPFS_KIT_STORAGE_MAX",
+        shape: Shape::Bytes(1 << 20, 1 << 50),
+        about: "most that blocks may take on the disk; what would go beyond is refused",
+        unset: "10 GB, a worker's 100 GB, a master's 500 GB; at most 80 % of the disk's room",
+        set: |config, value| {
+            config.storage.max = Some(number(value)?);
+            Ok(())
+        },
+        show: |config| config.storage.max.map_or(Value::Unset, Value::Bytes),
+    },
+    Key {
+        name: "storage.gc",
+        variable: "IPFS_KIT_STORAGE_GC",
+        shape: Shape::Flag,
+        about: "whether the daemon collects garbage by itself, as daemon --enable-gc",
+        unset: "",
+        set: |config, value| {
+            config.storage.collect = flag(value)?;
+            Ok(())
+        },
+        show: |config| Value::Flag(config.storage.collect),
+    },
+    Key {
+        name: "storage.gc_watermark",
+        variable: "IPFS_KIT_STORAGE_GC_WATERMARK",
+        shape: Shape::Number(10, 100),
+        about: "the percentage of storage.max from which on it does",
+        unset: "",
+        set: |config, value| {
+            config.storage.watermark_percent = small(value)?;
+            Ok(())
+        },
+        show: |config| Value::Number(config.storage.watermark_percent.into()),
+    },
+    Key {
+        name: "storage.gc_interval",
+        variable: "IPFS_KIT_STORAGE_GC_INTERVAL",
+        shape: Shape::Time { min_ms: SECOND_MS, max_ms: 30 * 24 * HOUR_MS, zero: true },
+        about: "how often it looks whether that is passed, beside the moment when it is",
+        unset: "",
+        set: |config, value| {
+            config.storage.interval = Some(span(value)?).filter(|span| !span.is_zero());
+            Ok(())
+        },
+        show: |config| Value::Time(config.storage.interval.unwrap_or_default()),
     },
     Key {
         name: "cache.state_size",

@@ -81,6 +81,25 @@ pub enum LogFormat {
     Json,
 }
 
+/// How much may be kept, and when garbage is collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Most bytes that blocks may take on the disk; `None` = as the role and the disk have it.
+    pub max: Option<u64>,
+    /// Whether garbage is collected without being asked.
+    pub collect: bool,
+    /// The part of the most, in percent, from which on it is.
+    pub watermark_percent: u8,
+    /// How often is looked whether that is passed; `None` = when it is passed only.
+    pub interval: Option<Duration>,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Storage { max: None, collect: false, watermark_percent: 90, interval: Some(Duration::from_secs(3600)) }
+    }
+}
+
 /// Settings of one node.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -102,6 +121,8 @@ pub struct Config {
     pub limits: NetLimits,
     /// How the repo is opened.
     pub store: StoreOptions,
+    /// How much may be kept.
+    pub storage: Storage,
     /// How long a caller that says nothing waits for an answer or its next piece; `None` = for ever.
     pub timeout: Option<Duration>,
     /// Most tasks at once; `None` = as many as the machine has cores.
@@ -129,6 +150,7 @@ impl Config {
             announce: Vec::new(),
             limits: NetLimits::default(),
             store: StoreOptions::default(),
+            storage: Storage::default(),
             timeout: Some(DEFAULT_TIMEOUT),
             parallel_tasks: None,
             role: None,

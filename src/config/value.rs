@@ -40,6 +40,61 @@ impl fmt::Display for Value {
     }
 }
 
+/// What has the wrong shape for a setting never reaches it.
+const WRONG: &str = "is of the wrong kind";
+
+pub(super) fn number(value: &Value) -> Result<u64, String> {
+    match value {
+        Value::Number(n) | Value::Bytes(n) => Ok(*n),
+        _ => Err(WRONG.into()),
+    }
+}
+
+pub(super) fn small<T: TryFrom<u64>>(value: &Value) -> Result<T, String> {
+    T::try_from(number(value)?).map_err(|_| "is too large".to_owned())
+}
+
+pub(super) fn text(value: &Value) -> Result<&str, String> {
+    match value {
+        Value::Text(text) => Ok(text),
+        _ => Err(WRONG.into()),
+    }
+}
+
+pub(super) fn list(value: &Value) -> Result<&[String], String> {
+    match value {
+        Value::List(items) => Ok(items),
+        _ => Err(WRONG.into()),
+    }
+}
+
+pub(super) fn span(value: &Value) -> Result<Duration, String> {
+    match value {
+        Value::Time(span) => Ok(*span),
+        _ => Err(WRONG.into()),
+    }
+}
+
+pub(super) fn flag(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Flag(on) => Ok(*on),
+        _ => Err(WRONG.into()),
+    }
+}
+
+pub(super) fn is(error: impl ToString) -> String {
+    format!("cannot be used: {}", error.to_string())
+}
+
+pub(super) fn shown(items: impl IntoIterator<Item = impl ToString>) -> Value {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() { Value::Unset } else { Value::List(items) }
+}
+
+pub(super) fn maybe(text: Option<impl ToString>) -> Value {
+    text.map_or(Value::Unset, |text| Value::Text(text.to_string()))
+}
+
 /// What a setting's values are and which are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {

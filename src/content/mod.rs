@@ -20,8 +20,6 @@ pub(crate) mod fuzz;
 mod hostile_tests;
 mod list;
 mod gc;
-#[cfg(test)]
-mod gc_tests;
 pub mod mfs;
 pub mod moving;
 mod open;
@@ -39,6 +37,7 @@ pub mod tar;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod verify;
 mod walk;
 mod walker;
 
@@ -64,6 +63,7 @@ pub use refs::{Reference, RefsOptions};
 pub use rules::Rules;
 pub use stat::NodeStat;
 pub use tree::TreeAdder;
+pub use verify::{Mend, Verified};
 pub use walker::{Found, WalkOptions, Walker, root_of};
 
 use crate::{base::Cid, exchange::Exchange, routing::Routing, store::Repo};

@@ -93,10 +93,7 @@ impl Content {
         let _kept = (self.repo.pins().under_way(cid), self.repo.blocks().adding());
         match kind {
             PinKind::Recursive => fetch_all(&source, *cid, None, progress).await?,
-            PinKind::Direct => {
-                source.get(cid).await?;
-                progress.count(source.claim(cid)?);
-            }
+            PinKind::Direct => progress.count(source.claim(cid).await?),
         }
         self.repo.blocks().sync().await?;
         let new = self.repo.pins().add(cid, kind, name).await?;
@@ -313,12 +310,13 @@ pub(super) async fn fetch_all(
         while coming.len() < FETCH_LANES {
             let Some((cid, base)) = open.pop() else { break };
             coming.push(async move {
+                let bytes = source.claim(&cid).await?;
                 let links = source.links(&cid).await?;
                 let before = match &base {
                     Some(base) => source.clone().offline().links(base).await?,
                     None => Vec::new(),
                 };
-                progress.count(source.claim(&cid)?);
+                progress.count(bytes);
                 Ok::<_, ContentError>((links, before))
             });
         }

@@ -67,8 +67,12 @@ impl Source {
         }
     }
 
-    /// Has a block that was found spared by collections; gives its size in bytes.
-    pub(crate) fn claim(&self, cid: &Cid) -> Result<u64, ContentError> {
+    /// Has a block here, spared by collections from now on; gives its size in bytes.
+    pub(crate) async fn claim(&self, cid: &Cid) -> Result<u64, ContentError> {
+        if let Some(bytes) = self.blocks.claim(cid) {
+            return Ok(bytes.into());
+        }
+        self.get(cid).await?;
         match self.blocks.claim(cid) {
             Some(bytes) => Ok(bytes.into()),
             None if cid == empty_dir().cid() => Ok(0),

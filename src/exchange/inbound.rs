@@ -24,7 +24,7 @@ use crate::{
     base::{Block, Cid, PeerId, time},
     dag::{self, OutBlock},
     net::{Inbound, Stream},
-    store::NewBlock,
+    store::{NewBlock, StoreError},
 };
 
 /// Inbound streams per peer and in all; what is beyond is closed.
@@ -252,11 +252,16 @@ async fn take_blocks(inner: &Arc<Inner>, peer: PeerId, hashed: Vec<Hashed>, at: 
         data.push((cid, block.data().clone()));
         blocks.push(NewBlock { block, links });
     }
-    if let Err(error) = inner.blocks.put(blocks).await {
-        // The wants stay open and end at their callers' timeouts; the store says more in its own words.
-        tracing::error!(%error, "fetched blocks could not be stored");
-        inner.fetching().storing.retain(|cid| !storing.contains(cid));
-        return;
+    match inner.blocks.put(blocks).await {
+        Ok(()) => {}
+        // Whoever reads them has them all the same; whoever wants to keep them finds that they are not here.
+        Err(error @ StoreError::Limit { .. }) => tracing::debug!(%error, "fetched blocks are not stored"),
+        Err(error) => {
+            // The wants stay open and end at their callers' timeouts; the store says more in its own words.
+            tracing::error!(%error, "fetched blocks could not be stored");
+            inner.fetching().storing.retain(|cid| !storing.contains(cid));
+            return;
+        }
     }
     let (count, bytes) = (data.len(), data.iter().map(|(_, d)| d.len() as u64).sum());
     let fresh = inner.deliver(peer, data, at);

@@ -88,6 +88,7 @@ where
             Err(_) => Some((Ok(Bytes::from_static(b"\n")), items)),
         }
     })
+    .fuse()
 }
 
 /// Most values that go out as one piece.

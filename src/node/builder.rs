@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
-use super::{Inner, Node, NodeError, Online, records::Records, roots};
+use super::{Inner, Node, NodeError, Online, records::Records, room, roots};
 use crate::{
     base::{Multiaddr, Role, Tasks},
     cluster::{Cluster, ClusterOptions, Timing, Token},
@@ -86,6 +86,7 @@ impl NodeBuilder {
 
         let repo = open(&config).await?;
         let tasks = Tasks::new();
+        room::apply(&config, &repo)?;
         if self.offline {
             let content = waiting(Content::new(repo.clone(), None, None), &config);
             let inner = Inner { config, repo, content, tasks, online: None, notices: Vec::new() };
@@ -93,6 +94,7 @@ impl NodeBuilder {
         }
         match assemble(&config, &repo, &tasks).await {
             Ok((content, online, notices)) => {
+                room::start(&content, &config, &tasks);
                 let join = config.join.clone().filter(|_| !self.join_later);
                 let inner = Inner { config, repo, content, tasks, online: Some(online), notices };
                 let node = Node { inner: Arc::new(inner) };

@@ -7,6 +7,7 @@
 mod builder;
 mod error;
 mod records;
+mod room;
 mod roots;
 
 use std::{sync::Arc, time::Duration};
@@ -117,7 +118,8 @@ impl Node {
             return Err(NodeError::OtherCluster { role: member.role, cluster: member.cluster.to_string() });
         }
         let role = join.role.unwrap_or(token.role);
-        Ok(cluster.join(join.addresses.clone(), &token, role).await?)
+        cluster.join(join.addresses.clone(), &token, role).await?;
+        Ok(room::apply(&self.inner.config, &self.inner.repo)?)
     }
 
     /// Stops everything; false when it did not end within four seconds.

@@ -44,6 +44,19 @@ pub enum StoreError {
         /// The system's error.
         source: io::Error,
     },
+    /// Blocks take as much of the disk as they may.
+    #[error(
+        "blocks take {used} of the {limit} bytes that they may, so {more} more were refused; free some by 'ipfs-kit unpin' \
+         and 'ipfs-kit repo gc', or raise the setting storage.max"
+    )]
+    Limit {
+        /// Bytes they take.
+        used: u64,
+        /// Bytes that were to come.
+        more: u64,
+        /// Bytes they may take.
+        limit: u64,
+    },
     /// The system refused an operation.
     #[error("{doing} failed: {source}")]
     Io {
@@ -135,7 +148,7 @@ impl HasKind for StoreError {
             StoreError::UpdateFrom { .. } => Kind::NotFound,
             StoreError::Layout { .. } | StoreError::Invalid { .. } => Kind::Invalid,
             StoreError::Damaged { .. } => Kind::Corrupt,
-            StoreError::Full { .. } => Kind::Busy,
+            StoreError::Full { .. } | StoreError::Limit { .. } => Kind::Busy,
             StoreError::Io { source, .. } => HasKind::kind(source),
             StoreError::Poisoned { .. } | StoreError::Engine { .. } => Kind::Bug,
             StoreError::Closed => Kind::Offline,

@@ -73,9 +73,9 @@ struct Inner {
 
 /// Version of the folder's layout.
 pub const LAYOUT: &str = "1";
-const KEY_FILE: &str = "identity.key";
-const ID_FILE: &str = "storage_id";
-const VERSION_FILE: &str = "version";
+pub(super) const KEY_FILE: &str = "identity.key";
+pub(super) const ID_FILE: &str = "storage_id";
+pub(super) const VERSION_FILE: &str = "version";
 const SCRATCH: &str = "scratch";
 /// Table of single roots by name, and the name of the files tree's.
 const ROOTS: &str = "roots";
@@ -226,6 +226,13 @@ impl Repo {
         Ok(bytes)
     }
 
+    /// Bytes that are free on the folder's disk.
+    pub fn free_bytes(&self) -> Result<u64, StoreError> {
+        let disk = rustix::fs::statvfs(&self.inner.dir).map_err(io::Error::from);
+        let disk = disk.map_err(StoreError::io("asking how much is free on the disk"))?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     /// Opens the write-ahead log `raft/NAME`; one log can be open once at a time.
     pub fn open_wal(&self, name: &str) -> Result<(Wal, Recovered), StoreError> {
         check_name(name)?;
@@ -319,17 +326,19 @@ fn prepare(dir: &Path) -> Result<(Lock, Keypair, [u8; 16], bool), StoreError> {
     Ok((lock, keypair, storage_id, created))
 }
 
-fn check_version(dir: &Path) -> Result<(), StoreError> {
+pub(super) fn check_version(dir: &Path) -> Result<(), StoreError> {
     let bytes = read_small(&dir.join(VERSION_FILE)).map_err(StoreError::io("reading the repo's version"))?;
     let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).trim().to_owned();
     if text == LAYOUT {
         return Ok(());
     }
-    let reason = format!("its layout is version {text:?}, this program knows {LAYOUT:?}; use the program that made it");
+    let older = matches!((text.parse::<u32>(), LAYOUT.parse::<u32>()), (Ok(found), Ok(known)) if found < known);
+    let hint = if older { "run 'ipfs-kit repo migrate'" } else { "use the program that made it" };
+    let reason = format!("its layout is version {text:?}, this program knows {LAYOUT:?}; {hint}");
     Err(layout(dir, reason))
 }
 
-fn read_key(dir: &Path) -> Result<Option<Keypair>, StoreError> {
+pub(super) fn read_key(dir: &Path) -> Result<Option<Keypair>, StoreError> {
     let path = dir.join(KEY_FILE);
     let Some(bytes) = read_small(&path).map_err(StoreError::io("reading the identity key"))? else { return Ok(None) };
     let key = Keypair::from_protobuf_encoding(&bytes).map_err(|e| StoreError::Damaged {
@@ -356,7 +365,7 @@ pub(crate) fn write_own_key(dir: &Path, key: &Keypair) -> Result<(), StoreError>
     write_whole(&dir.join(KEY_FILE), &bytes).map_err(StoreError::io("writing the identity key"))
 }
 
-fn decode_id(text: &[u8]) -> Option<[u8; 16]> {
+pub(super) fn decode_id(text: &[u8]) -> Option<[u8; 16]> {
     HEXLOWER.decode(text.trim_ascii()).ok()?.try_into().ok()
 }
 
@@ -368,7 +377,7 @@ fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn layout(dir: &Path, reason: String) -> StoreError {
+pub(super) fn layout(dir: &Path, reason: String) -> StoreError {
     StoreError::Layout { dir: dir.into(), reason }
 }
 

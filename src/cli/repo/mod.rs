@@ -3,7 +3,9 @@
 mod export;
 mod gc;
 mod import;
+mod migrate;
 mod stat;
+mod verify;
 mod version;
 
 use clap::{Args, Subcommand};
@@ -15,6 +17,7 @@ use super::output::{Context, Failure};
 #[command(after_help = "Examples:
   ipfs-kit repo stat --human
   ipfs-kit repo gc
+  ipfs-kit repo verify
   ipfs-kit repo version
   ipfs-kit repo export backup
   ipfs-kit repo import --from-kubo ~/.ipfs --without-files")]
@@ -29,6 +32,10 @@ enum RepoVerb {
     Stat(stat::StatArgs),
     /// Remove every block that nothing keeps
     Gc(gc::GcArgs),
+    /// Bring it to the newest layout
+    Migrate(migrate::MigrateArgs),
+    /// Check that everything is what was written
+    Verify(verify::VerifyArgs),
     /// Show the version of the repo's layout
     Version(version::VersionArgs),
     /// Write the whole repo into a new folder
@@ -45,6 +52,8 @@ pub async fn run(args: RepoArgs, context: &Context) -> Result<(), Failure> {
     match args.verb {
         RepoVerb::Stat(args) => stat::run(args, context).await,
         RepoVerb::Gc(args) => gc::run(args, context).await,
+        RepoVerb::Migrate(args) => migrate::run(args, context).await,
+        RepoVerb::Verify(args) => verify::run(args, context).await,
         RepoVerb::Version(args) => version::run(args, context).await,
         RepoVerb::Export(args) => export::run(args, context).await,
         RepoVerb::Import(args) => import::run(args, context).await,

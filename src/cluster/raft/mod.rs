@@ -44,6 +44,7 @@ use tokio::{
 pub use error::ProposeError;
 pub use link::{Link, NetLink};
 pub use options::{Authorise, CertifiedMasters, RaftOptions, RaftStatus, SnapshotPolicy, Timing};
+pub(crate) use snapshot::check as check_snapshot;
 
 use super::{
     error::ClusterError,

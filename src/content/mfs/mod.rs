@@ -152,7 +152,8 @@ impl Mfs {
         let root = change.root();
         let measured = std::mem::take(&mut change.measured);
         let blocks = self.content.repo.blocks();
-        blocks.put(change.blocks()).await?;
+        // However full it is: else nothing could be removed.
+        blocks.put_needed(change.blocks()).await?;
         let owner = self.owner().clone();
         {
             let mut known = owner.measured.lock().unwrap_or_else(PoisonError::into_inner);

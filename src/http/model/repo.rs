@@ -31,6 +31,35 @@ pub struct GcLine {
     pub error: String,
 }
 
+/// A line of `repo/verify`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct VerifyLine {
+    /// What is wrong, or how it ended; empty where the line says how far it is.
+    pub msg: String,
+    /// Blocks that were hashed so far.
+    pub progress: u64,
+    /// Ours: what is wrong, in parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultReply>,
+}
+
+/// Something of the repo that is not what was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FaultReply {
+    /// The file, from the repo's folder on.
+    pub file: String,
+    /// Where in it, in bytes; `null` where it is the whole.
+    pub offset: Option<u64>,
+    /// Which block it is about, where that can be told.
+    pub cid: Option<String>,
+    /// What is wrong.
+    pub reason: String,
+    /// Whether it is whole again, or gone where that was asked for.
+    pub mended: bool,
+}
+
 /// `repo/version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -1,23 +1,28 @@
-//! `repo/stat`, `repo/gc`, `repo/version` and `repo/ls`.
+//! `repo/stat`, `repo/gc`, `repo/verify`, `repo/version` and `repo/ls`.
+
+use std::time::Duration;
 
 use axum::{Json, Router, body::Body, extract::State, response::Response, routing::post};
 use futures::{StreamExt, stream};
 
 use super::{content, refs};
 use crate::{
-    base::HasKind,
-    content::ContentError,
+    base::{HasKind, Kind},
+    cluster::Cluster,
+    config::duration,
+    content::{ContentError, Mend, Verified},
+    dag::cids::CidText,
     http::{
         HttpError,
         model::{
             dag::CidLink,
-            repo::{GcLine, RepoStat, RepoVersion},
+            repo::{FaultReply, GcLine, RepoStat, RepoVersion, VerifyLine},
         },
         params::Params,
         reply,
     },
     node::Node,
-    store::repo::LAYOUT,
+    store::{Fault, repo::LAYOUT},
 };
 
 /// The routes.
@@ -26,6 +31,7 @@ pub fn routes() -> Router<Node> {
         .route("/repo/stat", post(stat))
         .route("/stats/repo", post(stat))
         .route("/repo/gc", post(gc))
+        .route("/repo/verify", post(verify))
         .route("/repo/version", post(version))
         .route("/repo/ls", post(refs::local))
 }
@@ -62,6 +68,85 @@ async fn gc(State(node): State<Node>, params: Params) -> Result<Response<Body>, 
     });
     let lines = reply::alive(Box::pin(reply::packed(lines)));
     reply::stream(reply::Content::Lines, params.trailers, Box::pin(lines)).await
+}
+
+/// How long one damaged block is looked for in the network, unless told otherwise.
+const HEAL_LIMIT: Duration = Duration::from_secs(30);
+
+/// What a check has found so far.
+#[derive(Default)]
+struct Tally {
+    damaged: u64,
+    mended: u64,
+    blocks: u64,
+}
+
+/// Checks everything in the repo, and mends what is to be mended.
+async fn verify(State(node): State<Node>, params: Params) -> Result<Response<Body>, HttpError> {
+    let (drop, heal) = (params.flag("drop")?.unwrap_or(false), params.flag("heal")?.unwrap_or(false));
+    let limit = match params.text("heal-timeout").filter(|text| !text.is_empty()) {
+        None => HEAL_LIMIT,
+        Some(text) => duration::parse(text)?,
+    };
+    let mend = match (heal, drop) {
+        (true, _) => {
+            node.online()?;
+            Mend::Heal(if limit.is_zero() { Duration::MAX } else { limit })
+        }
+        (false, true) => Mend::Drop,
+        (false, false) => Mend::Nothing,
+    };
+    let text = params.cid_text()?;
+    let dir = node.repo().dir().to_owned();
+    let cluster =
+        tokio::task::spawn_blocking(move || Cluster::check_files(&dir)).await.map_err(ContentError::joined)?;
+    let cluster = cluster.into_iter().map(|(file, reason)| Ok(Verified::Fault(Fault::of(file, reason))));
+    let found = stream::iter(cluster).chain(content(&node, &params)?.verify(mend));
+    // One more behind the last, for how it ended.
+    let all = found.map(|found| found.map(Some)).chain(stream::iter([Ok(None)]));
+    let lines = all.scan(Tally::default(), move |tally, found| {
+        let line = match found {
+            Err(error) => Err(error.into()),
+            Ok(Some(Verified::Blocks(blocks))) => {
+                tally.blocks = blocks;
+                Ok(VerifyLine { progress: blocks, ..VerifyLine::default() })
+            }
+            Ok(Some(Verified::Fault(fault))) => {
+                tally.damaged += 1;
+                tally.mended += u64::from(fault.mended);
+                Ok(told(fault, text))
+            }
+            Ok(None) => ended(tally),
+        };
+        std::future::ready(Some(line))
+    });
+    let lines = reply::alive(Box::pin(reply::packed(lines)));
+    reply::stream(reply::Content::Lines, params.trailers, Box::pin(lines)).await
+}
+
+fn told(fault: Fault, text: CidText) -> VerifyLine {
+    let Fault { file, offset, cid, reason, mended } = fault;
+    let cid = cid.map(|cid| text.of(&cid));
+    let place = offset.map_or(file.clone(), |offset| format!("{file}, byte {offset}"));
+    let msg = match &cid {
+        Some(cid) => format!("block {cid} was corrupt ({place}: {reason})"),
+        None if mended => format!("{place} was corrupt ({reason}), rebuilt"),
+        None => format!("{place} was corrupt ({reason})"),
+    };
+    VerifyLine { msg, progress: 0, fault: Some(FaultReply { file, offset, cid, reason, mended }) }
+}
+
+/// The last line; an error when something stays damaged.
+fn ended(tally: &Tally) -> Result<VerifyLine, HttpError> {
+    let msg = match (tally.damaged, tally.mended) {
+        (0, _) => "verify complete, all blocks validated.".to_owned(),
+        (damaged, 0) => format!("verify complete, {damaged} blocks or files corrupt"),
+        (damaged, mended) => format!("verify complete, {damaged} blocks or files corrupt, {mended} of them mended"),
+    };
+    match tally.damaged == tally.mended {
+        true => Ok(VerifyLine { msg, ..VerifyLine::default() }),
+        false => Err(HttpError::new(Kind::Corrupt, msg)),
+    }
 }
 
 async fn version() -> Json<RepoVersion> {

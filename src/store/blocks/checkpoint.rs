@@ -146,6 +146,16 @@ impl Checkpoint {
     }
 }
 
+/// Writes a checkpoint of `found`, all that is in a segment up to `end`, in the place of the one at `path`.
+pub(super) fn rewrite(path: &Path, salt: u64, found: &[Found], end: u64) -> io::Result<()> {
+    let made = path.with_extension("idx.tmp");
+    let _ = fs::remove_file(&made);
+    let mut checkpoint = Checkpoint::open(&made, salt, &load(Path::new(""), None))?;
+    found.iter().for_each(|found| checkpoint.push(found));
+    checkpoint.write(u32::try_from(end).unwrap_or(u32::MAX))?;
+    fs::rename(&made, path)
+}
+
 fn file_len(file: &File, len: u64) -> io::Result<()> {
     if file.metadata()?.len() == len { Ok(()) } else { file.set_len(len) }
 }

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use lru::LruCache;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use super::{
     Damage,
@@ -52,12 +52,16 @@ pub(super) struct Core {
     /// Up to where in which segment all is durable.
     pub synced_at: Mutex<(u32, u64)>,
     poison: OnceLock<String>,
-    /// Most bytes of segment files; the greatest number when nothing limits them.
+    /// Most bytes of segment files, and beyond how many somebody wants to know; the greatest number for none.
     pub limit: AtomicU64,
     /// Removals that were begun, and those of them that have taken effect. Every job that takes blocks away counts
     /// itself first: an export relies on it.
     pub removing: AtomicU64,
     pub removed: AtomicU64,
+    pub watermark: AtomicU64,
+    pub crossed: Notify,
+    /// Bytes that there would be after the put that passed it.
+    pub demand: AtomicU64,
     /// The store is being closed: what can be left for later is.
     pub closing: AtomicBool,
     generations: Mutex<Generations>,
@@ -105,6 +109,9 @@ impl Core {
             limit: AtomicU64::new(u64::MAX),
             removing: AtomicU64::new(0),
             removed: AtomicU64::new(0),
+            watermark: AtomicU64::new(u64::MAX),
+            crossed: Notify::new(),
+            demand: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             generations: Mutex::default(),
             collecting: AtomicBool::new(false),
@@ -138,6 +145,20 @@ impl Core {
         let index = self.index();
         let now = self.generations().name();
         index.mark(key, |word| marks::touched(word, now)).map(|(place, _)| place)
+    }
+
+    /// Whether `more` bytes of new blocks may come.
+    pub(super) fn admit(&self, more: u64) -> Result<(), StoreError> {
+        let (limit, watermark) = (self.limit.load(Ordering::Relaxed), self.watermark.load(Ordering::Relaxed));
+        if limit.min(watermark) == u64::MAX {
+            return Ok(());
+        }
+        let used = self.index().disk_bytes();
+        if used.saturating_add(more) > watermark {
+            self.demand.store(used.saturating_add(more), Ordering::Relaxed);
+            self.crossed.notify_one();
+        }
+        if used.saturating_add(more) > limit { Err(StoreError::Limit { used, more, limit }) } else { Ok(()) }
     }
 
     /// Stops writing for good; the first reason stays.
@@ -179,7 +200,12 @@ impl Core {
     /// What was found damaged at the opening and has not been compacted away.
     pub(super) fn damage_left(&self) -> Vec<Damage> {
         let index = self.index();
-        self.damage.iter().filter(|d| index.segments.contains_key(&d.segment)).cloned().collect()
+        // Heads of segments that are in use are looked at by themselves; one without a copy keeps its segment out of use.
+        let left = |d: &&Damage| match index.segments.contains_key(&d.segment) {
+            true => d.offset > 0,
+            false => segment_path(&self.dir, d.segment).exists(),
+        };
+        self.damage.iter().filter(left).cloned().collect()
     }
 
     /// Reads what is in the page cache of `len` bytes at `at`; true when that was all of it.

@@ -303,11 +303,16 @@ impl Index {
         later.map(|(_, p)| p.offset).min()
     }
 
+    /// Bytes of the segment files.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.segments.values().map(|s| s.len).sum()
+    }
+
     pub(super) fn stat(&self) -> BlockStat {
         BlockStat {
             blocks: self.shards.iter().map(|shard| shard.len() as u64).sum(),
             bytes: self.bytes,
-            disk_bytes: self.segments.values().map(|s| s.len).sum(),
+            disk_bytes: self.disk_bytes(),
             live_bytes: self.segments.values().map(|s| s.live).sum(),
         }
     }

@@ -1,15 +1,18 @@
 //! Blocks in append-only segment files, found through an index in memory that the segments can rebuild.
 
 use std::{
-    path::Path,
-    sync::{Arc, atomic::Ordering},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::{StoreError, files::Lock};
+use super::{Fault, StoreError, files::Lock};
 use crate::base::{Block, Cid, Codec};
 
 mod checkpoint;
@@ -37,7 +40,7 @@ pub use self::{
 use self::{
     compact::Compactor,
     core::Core,
-    writer::{Job, Reply, Writer},
+    writer::{Job, Moved, Reply, Writer},
 };
 
 /// Calls that may wait for a writing thread before callers have to wait.
@@ -160,8 +163,21 @@ impl Blocks {
 
     /// Stores blocks. Readable by everyone on return; durable only after [`Blocks::sync`]. A block that is there
     /// already costs a look-up; identity blocks are not stored. When there is no room left, some of the blocks may
-    /// have been stored.
-    pub async fn put(&self, mut blocks: Vec<NewBlock>) -> Result<(), StoreError> {
+    /// have been stored; when the limit would be passed, none.
+    pub async fn put(&self, blocks: Vec<NewBlock>) -> Result<(), StoreError> {
+        let blocks = self.new_ones(blocks);
+        self.inner.core.admit(blocks.iter().map(room).sum())?;
+        self.put_new(blocks).await
+    }
+
+    /// As [`Blocks::put`], whatever the limit: for the few blocks without which nothing could be removed any more.
+    pub async fn put_needed(&self, blocks: Vec<NewBlock>) -> Result<(), StoreError> {
+        let blocks = self.new_ones(blocks);
+        self.put_new(blocks).await
+    }
+
+    /// Those that are not there.
+    fn new_ones(&self, mut blocks: Vec<NewBlock>) -> Vec<NewBlock> {
         {
             // Whoever puts what is there already relies on it from now on.
             let index = self.inner.core.index();
@@ -172,6 +188,10 @@ impl Blocks {
                 hash.code() != 0 && claimed().is_none()
             });
         }
+        blocks
+    }
+
+    async fn put_new(&self, blocks: Vec<NewBlock>) -> Result<(), StoreError> {
         if blocks.is_empty() {
             return self.inner.core.healthy();
         }
@@ -270,6 +290,25 @@ impl Blocks {
         Some(self.inner.core.limit.load(Ordering::Relaxed)).filter(|limit| *limit < u64::MAX)
     }
 
+    /// Limits what blocks may take on the disk: a put beyond it is refused, and from the watermark on
+    /// [`Blocks::crossed`] is told. `None` lifts it.
+    pub fn set_limit(&self, limit: Option<u64>, watermark_percent: u8) {
+        let watermark = limit.map(|limit| (u128::from(limit) * u128::from(watermark_percent) / 100) as u64);
+        self.inner.core.limit.store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.inner.core.watermark.store(watermark.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Bytes from which on it is time to collect garbage.
+    pub fn watermark(&self) -> u64 {
+        self.inner.core.watermark.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a put passes the watermark, or would if it were not refused; gives the bytes there would be then.
+    pub async fn crossed(&self) -> u64 {
+        self.inner.core.crossed.notified().await;
+        self.inner.core.demand.load(Ordering::Relaxed)
+    }
+
     /// About `limit` content ids from `from` on, and where to go on (`None` at the end); a page may be empty before
     /// the end. Blocks put or removed meanwhile may or may not be listed.
     pub async fn list(&self, from: Option<Cursor>, limit: usize) -> Result<(Vec<Cid>, Option<Cursor>), StoreError> {
@@ -285,9 +324,30 @@ impl Blocks {
 
     /// Reads and hashes every block. Those found damaged count as missing from then on.
     pub async fn verify(&self) -> Result<VerifyReport, StoreError> {
+        self.verify_counted(Arc::default()).await
+    }
+
+    /// As [`Blocks::verify`], counting in `counted`.
+    pub async fn verify_counted(&self, counted: Arc<AtomicU64>) -> Result<VerifyReport, StoreError> {
         let core = Arc::clone(&self.inner.core);
-        let task = tokio::task::spawn_blocking(move || visit::verify(&core));
+        let task = tokio::task::spawn_blocking(move || visit::verify(&core, &counted));
         task.await.map_err(|_| StoreError::Closed)?.map_err(StoreError::io("verifying blocks"))
+    }
+
+    /// Checks heads and checkpoints of segments, and writes checkpoints anew that are not what they were; blocks.
+    pub(crate) fn check_checkpoints(&self) -> Result<Vec<Fault>, StoreError> {
+        let found = visit::check_checkpoints(&self.inner.core).map_err(StoreError::io("checking the block files"))?;
+        let fault = |(path, offset, reason, mended): (PathBuf, u64, &str, bool)| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            Fault { offset: Some(offset), mended, ..Fault::of(format!("blocks/{name}"), reason) }
+        };
+        Ok(found.into_iter().map(fault).collect())
+    }
+
+    /// Writes down that blocks are gone that count as missing because they are damaged. Durable after [`Blocks::sync`].
+    pub async fn forget(&self, cids: Vec<Cid>) -> Result<(), StoreError> {
+        let graves = cids.iter().map(|cid| Moved::Grave { hash: cid.hash().to_bytes() }).collect();
+        self.job(|reply| Job::Move(graves, reply)).await
     }
 
     /// What was found damaged when the store was opened.
@@ -306,6 +366,11 @@ impl Blocks {
         jobs.send(job(reply)).await.map_err(|_| StoreError::Closed)?;
         wait.await.map_err(|_| StoreError::Closed)?
     }
+}
+
+/// Bytes that a block takes on the disk, about.
+fn room(new: &NewBlock) -> u64 {
+    (record::RECORD_BYTES + new.block.data().len() + 44 * (new.links.len() + 1)) as u64
 }
 
 /// The data of a content id that carries it.

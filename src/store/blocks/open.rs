@@ -127,6 +127,13 @@ fn read(
     if own_salt.is_none() {
         damage.push(Damage::new(segment, 0, None, "the segment's head is not what was written; its copy is"));
     }
+    if fs::metadata(&checkpoint_path).is_ok_and(|found| found.len() > loaded.end) {
+        tracing::warn!(
+            file = %checkpoint_path.display(),
+            offset = loaded.end,
+            "a checkpoint is not what was written; it is built anew from its segment"
+        );
+    }
     index.segments.insert(segment, SegmentInfo { salt, len, ..SegmentInfo::default() });
     let mut missing = Vec::new();
     for found in &loaded.found {

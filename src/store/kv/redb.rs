@@ -1,6 +1,11 @@
 //! The redb engine: everything that must survive a power cut.
 
-use std::{io, ops::Bound, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    ops::Bound,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
@@ -16,6 +21,7 @@ type OpenTable = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// A redb file.
 pub(crate) struct RedbKv {
     db: Database,
+    path: PathBuf,
     // The folder must not be given away while the file is open.
     _lock: Option<Arc<Lock>>,
 }
@@ -39,9 +45,9 @@ impl RedbKv {
     pub(crate) fn open(path: &Path, cache_bytes: usize, lock: Option<Arc<Lock>>) -> Result<Self, StoreError> {
         // redb gives a new file its length before its first bytes, and refuses one that has the first alone; so it gets
         // its name when it is whole. An empty one is from before that.
-        let fresh = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
+        let fresh = fs::metadata(path).map_or(true, |found| found.len() == 0);
         let made = path.with_extension("redb.tmp");
-        let _ = std::fs::remove_file(&made);
+        let _ = fs::remove_file(&made);
         let place = if fresh { &made } else { path };
         let db = Database::builder().set_cache_size(cache_bytes).create(place).map_err(|e| match e.into() {
             redb::Error::Corrupted(reason) => damaged(path, &reason),
@@ -50,10 +56,10 @@ impl RedbKv {
         })?;
         if fresh {
             let io = StoreError::io("making a redb file");
-            std::fs::rename(&made, path).map_err(&io)?;
+            fs::rename(&made, path).map_err(&io)?;
             path.parent().map_or(Ok(()), sync_dir).map_err(&io)?;
         }
-        Ok(RedbKv { db, _lock: lock })
+        Ok(RedbKv { db, path: path.into(), _lock: lock })
     }
 
     fn table(&self, view: &ReadTransaction, name: &str) -> Result<Option<OpenTable>, StoreError> {
@@ -136,6 +142,31 @@ impl Kv for RedbKv {
             }
         }
         Ok(())
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        // Twice, so that both of redb's roots lead to the same pages.
+        self.sync()?;
+        self.sync()?;
+        let copy = self.path.with_extension("redb.check");
+        let io = StoreError::io("copying a redb file to check it");
+        let checked = || -> Result<(), StoreError> {
+            {
+                // redb checks only a file that nobody uses; nobody commits while it is copied.
+                let _still = self.db.begin_write().map_err(failed)?;
+                fs::copy(&self.path, &copy).map_err(&io)?;
+            }
+            let opened = Database::builder().set_cache_size(1 << 20).open(&copy);
+            let mut db = opened.map_err(|e| damaged(&self.path, &e))?;
+            match db.check_integrity() {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(damaged(&self.path, &"its checksums are not those of what it holds")),
+                Err(e) => Err(damaged(&self.path, &e)),
+            }
+        };
+        let outcome = checked();
+        let _ = fs::remove_file(&copy);
+        outcome
     }
 
     fn sync(&self) -> Result<(), StoreError> {

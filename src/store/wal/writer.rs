@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     frame::{FRAME_HEAD_BYTES, FrameBuilder, HEAD_BYTES, Head, Kind},
-    replay::{Bad, Carried, Entries, Loc, Replay},
+    replay::{Bad, Carried, Entries, Loc, Replay, Scanned},
     segments::{self, Spare},
     state::{Item, Shared},
 };
@@ -50,6 +50,55 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
 }
 
+/// A log as its files have it.
+pub(super) struct Read {
+    replay: Replay,
+    /// Of each segment that counts its number, what is in it, and its bytes.
+    segments: Vec<(u64, Scanned, u64)>,
+    /// The newest one's bytes.
+    newest: Vec<u8>,
+    /// Segments that do not count any more.
+    stale: Vec<u64>,
+    /// What was being made when the last process ended.
+    leftovers: Vec<PathBuf>,
+}
+
+/// Reads the log in `dir`, and errors when it is damaged; changes nothing.
+pub(super) fn read(dir: &Path) -> Result<Read, StoreError> {
+    let io = StoreError::io("reading the log");
+    let (mut numbers, leftovers) = segments::list(dir).map_err(&io)?;
+    // Old segments may be removed in any order by a crash; what counts is unbroken up to the newest.
+    let unbroken = numbers.windows(2).rposition(|w| w[0] + 1 != w[1]).map_or(0, |at| at + 1);
+    let stale: Vec<u64> = numbers.drain(..unbroken).collect();
+    let (mut replay, mut found, mut newest) = (Replay::default(), Vec::new(), Vec::new());
+    for &segment in &numbers {
+        let path = segments::path(dir, segment);
+        let damaged = |bad: Bad| StoreError::Damaged {
+            what: path.display().to_string(),
+            offset: bad.offset,
+            reason: format!(
+                "{}; this node must not vote with it: remove it from its cluster and join anew",
+                bad.reason
+            ),
+        };
+        newest = fs::read(&path).map_err(&io)?;
+        let scanned = replay.segment(segment, &newest).map_err(damaged)?;
+        if scanned.torn && numbers.last() != Some(&segment) {
+            let reason = "a bad record lies before a later segment".into();
+            return Err(damaged(Bad { offset: scanned.end as u64, reason }));
+        }
+        found.push((segment, scanned, newest.len() as u64));
+    }
+    if let Some(&first) = numbers.first() {
+        replay.check_start(first).map_err(|bad| StoreError::Damaged {
+            what: dir.display().to_string(),
+            offset: bad.offset,
+            reason: format!("{}; remove this node from its cluster and join anew", bad.reason),
+        })?;
+    }
+    Ok(Read { replay, segments: found, newest, stale, leftovers })
+}
+
 /// What [`Writer::open`] gives: the writer, the entries found, and the files to read them from.
 pub(super) type Opened = (Writer, Entries, BTreeMap<u32, Arc<File>>);
 
@@ -58,43 +107,25 @@ impl Writer {
     pub(super) fn open(dir: &Path, segment_bytes: u32) -> Result<Opened, StoreError> {
         let io = StoreError::io("opening the log");
         make_dir(dir).map_err(&io)?;
-        let (mut numbers, leftovers) = segments::list(dir).map_err(&io)?;
+        let Read { replay, segments: found, newest, stale, leftovers } = read(dir)?;
         for path in leftovers {
             fs::remove_file(path).map_err(&io)?;
         }
-        // Old segments may be removed in any order by a crash; what counts is unbroken up to the newest.
-        let unbroken = numbers.windows(2).rposition(|w| w[0] + 1 != w[1]).map_or(0, |at| at + 1);
-        let stale: Vec<u64> = numbers.drain(..unbroken).collect();
-        let mut replay = Replay::default();
+        let last = found.last().map(|(segment, ..)| *segment);
         let mut old = VecDeque::new();
         let mut files = BTreeMap::new();
         let mut current = None;
-        for &segment in &numbers {
+        for (segment, scanned, bytes) in found {
             let path = segments::path(dir, segment);
-            let damaged = |bad: Bad| StoreError::Damaged {
-                what: path.display().to_string(),
-                offset: bad.offset,
-                reason: format!(
-                    "{}; this node must not vote with it: remove it from its cluster and join anew",
-                    bad.reason
-                ),
-            };
-            let bytes = fs::read(&path).map_err(&io)?;
-            let scanned = replay.segment(segment, &bytes).map_err(damaged)?;
-            let newest = numbers.last() == Some(&segment);
-            if scanned.torn && !newest {
-                let reason = "a bad record lies before a later segment".into();
-                return Err(damaged(Bad { offset: scanned.end as u64, reason }));
-            }
             let file = OpenOptions::new().read(true).write(true).open(&path).map_err(&io)?;
             if scanned.torn {
                 tracing::warn!(segment, offset = scanned.end, "the log ends in a torn write; it is cut off");
-                cut(&file, &bytes, scanned.end).map_err(&io)?;
+                cut(&file, &newest, scanned.end).map_err(&io)?;
             }
             let file = Arc::new(file);
             files.insert(segment as u32, Arc::clone(&file));
-            if newest {
-                current = Some((scanned, file, bytes.len() as u64));
+            if last == Some(segment) {
+                current = Some((scanned, file, bytes));
             } else {
                 old.push_back(Old { segment, greatest: scanned.greatest });
             }
@@ -112,13 +143,6 @@ impl Writer {
                 (head, file, bytes, HEAD_BYTES as u64, 0, None)
             }
         };
-        if let Some(&first) = numbers.first() {
-            replay.check_start(first).map_err(|bad| StoreError::Damaged {
-                what: dir.display().to_string(),
-                offset: bad.offset,
-                reason: format!("{}; remove this node from its cluster and join anew", bad.reason),
-            })?;
-        }
         for segment in stale {
             fs::remove_file(segments::path(dir, segment)).map_err(&io)?;
         }

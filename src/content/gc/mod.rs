@@ -4,12 +4,18 @@
 //! under way. Additions hold what they have put or found by [`crate::store::blocks::Adding`], from their first block until
 //! they are pinned.
 
-use std::sync::Arc;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
 
 use futures::Stream;
 use tokio::{
     runtime::Handle,
-    sync::{Mutex, OwnedMutexGuard, mpsc},
+    sync::{
+        Mutex, OwnedMutexGuard,
+        mpsc::{self, error::TrySendError},
+    },
 };
 
 use super::{
@@ -31,6 +37,8 @@ const WALK: usize = 4096;
 const PAGE: usize = 4096;
 /// Names of removed blocks that wait for their reader.
 const TOLD: usize = 1024;
+/// How long the reader of the names may not listen.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often places of the dead are listed anew, when some have moved.
 const ROUNDS: usize = 4;
 /// The share of garbage at which a segment is compacted when the limit is near, in percent.
@@ -131,6 +139,17 @@ impl Run {
         if self.sender.is_closed() { Err(gone(())) } else { Ok(()) }
     }
 
+    /// Names a removed block. Whoever does not listen for long counts as gone: others wait for their turn.
+    fn tell(&self, cid: Cid) -> Result<(), ContentError> {
+        match self.sender.try_send(Ok(cid)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(gone(())),
+            Err(TrySendError::Full(item)) => {
+                self.runtime.block_on(self.sender.send_timeout(item, PATIENCE)).map_err(gone)
+            }
+        }
+    }
+
     /// Keeps what roots reach. All roots are asked for after the collection has begun: one that comes later protects
     /// itself.
     fn mark(&self, collection: &mut Collection) -> Result<(), ContentError> {
@@ -173,7 +192,7 @@ impl Run {
                 self.wanted()?;
                 for cid in collection.remove(slice)? {
                     removed += 1;
-                    self.sender.blocking_send(Ok(cid)).map_err(gone)?;
+                    self.tell(cid)?;
                 }
             }
             if removed == before {
