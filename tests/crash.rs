@@ -80,6 +80,8 @@ struct Book {
     /// Number of the file and state of its pin, by CID.
     files: Mutex<BTreeMap<String, (u64, Pinned)>>,
     stop: AtomicBool,
+    /// Whether garbage is collected meanwhile: what is not pinned may be gone then.
+    collected: bool,
 }
 
 impl Book {
@@ -112,6 +114,9 @@ fn write(api: &str, folder: &Path, numbers: std::ops::Range<u64>, book: &Book) {
         }
         let Some((cid, number)) = mine.get(mine.len() / 2) else { continue };
         for (verb, after) in [("unpin", Pinned::No), ("pin", Pinned::Yes)] {
+            if verb == "pin" && book.collected {
+                break;
+            }
             book.note(cid, *number, Pinned::Either);
             if !run(&[verb, cid]).status.success() {
                 break;
@@ -128,23 +133,46 @@ fn check(daemon: &Daemon, book: &Book) {
     let mut files = book.files.lock().unwrap();
     for (cid, (number, pinned)) in files.iter_mut() {
         let there = pins.contains(&cid.as_str());
-        match pinned {
+        match *pinned {
             Pinned::Either => *pinned = if there { Pinned::Yes } else { Pinned::No },
-            acknowledged => assert_eq!(there, *acknowledged == Pinned::Yes, "the pin of {cid} (file {number})"),
+            acknowledged => assert_eq!(there, acknowledged == Pinned::Yes, "the pin of {cid} (file {number})"),
         }
-        assert_eq!(daemon.ok(&["cat", cid]), file(*number), "{cid} is file {number}");
+        if *pinned == Pinned::Yes || !book.collected {
+            assert_eq!(daemon.ok(&["cat", cid]), file(*number), "{cid} is file {number}");
+        }
     }
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_when_a_daemon_is_killed() {
+    killed_while_writing(false);
+}
+
+#[test]
+fn nothing_pinned_is_lost_when_a_daemon_is_killed_while_it_collects_and_compacts() {
+    killed_while_writing(true);
+}
+
+/// Collects garbage until the daemon dies.
+fn collect(api: &str, book: &Book) {
+    while !book.stop.load(Ordering::Relaxed) {
+        drop(binary().args(["--api-url", api, "repo", "gc", "--silent"]).output().unwrap());
+    }
+}
+
+fn killed_while_writing(collected: bool) {
     let mut random = Random::new();
     let folder = tempfile::tempdir().unwrap();
     let (repo, scratch) = (folder.path().join("repo"), folder.path());
-    let book = Book::default();
+    let book = Book { collected, ..Book::default() };
+    // Small segments are compacted all the time.
+    let settings = folder.path().join("settings.yaml");
+    fs::write(&settings, "storage: {segment_size: 4MiB}\n").unwrap();
+    let extra = if collected { vec!["--config", settings.to_str().unwrap()] } else { Vec::new() };
+    let start = Start { extra, ..Start::default() };
     let mut next = 1;
     for round in 0..KILLS {
-        let daemon = Daemon::start(&repo, &Start::default());
+        let daemon = Daemon::start(&repo, &start);
         check(&daemon, &book);
         let before = book.files.lock().unwrap().len();
         // So many more are acknowledged before the moment is drawn: a kill before any would show nothing.
@@ -155,6 +183,9 @@ fn nothing_acknowledged_is_lost_when_a_daemon_is_killed() {
             for client in 0..CLIENTS {
                 let (api, book, from) = (&api, &book, next + client * 1000);
                 scope.spawn(move || write(api, scratch, from..from + 1000, book));
+            }
+            if collected {
+                scope.spawn(|| collect(&api, &book));
             }
             eventually("files are acknowledged", || {
                 (book.files.lock().unwrap().len() >= before + enough).then_some(())
@@ -171,8 +202,12 @@ fn nothing_acknowledged_is_lost_when_a_daemon_is_killed() {
         let out = binary().arg("--repo").arg(&repo).args(["list-pins", "--format", "json"]).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     }
-    let daemon = Daemon::start(&repo, &Start::default());
+    let daemon = Daemon::start(&repo, &start);
     check(&daemon, &book);
+    if collected {
+        daemon.ok(&["repo", "gc", "--silent"]);
+        check(&daemon, &book);
+    }
     let repo = daemon.stop();
     // Hashed again, every single block.
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -88,7 +88,13 @@ for verb in add cat get ls refs cid block dag files pin repo; do
 done
 check "ipfs --api … dag, refs, resolve, block print what they print on Kubo" cli_formats
 check "ipfs --api … dag import, and the export is Kubo's" cli_car
+cli_repo() {
+  both repo gc && echo garbage | remote block put && echo garbage | kubo block put && same repo gc && same repo gc --quiet \
+    && remote repo stat --human && remote repo stat --size-only && [ "$(remote repo version -q)" = fs-repo@1 ] \
+    && remote repo verify | tail -c 40 && [ "$(remote repo ls | wc -l)" = "$(remote refs local | wc -l)" ]
+}
 check "ipfs --api … block rm" cli_rm
+check "ipfs --api … repo gc, stat, version, verify" cli_repo
 check "ipfs --api … add" cli_add
 check "ipfs --api … add -r" cli_add_folder
 check "ipfs --api … cat" cli_cat

@@ -265,15 +265,20 @@ test('pin: names, kinds and several at once', async () => {
   await assert.rejects(() => all(client.pin.ls({ type: 'nonsense' })))
 })
 
-test('repo/stat and repo/version', async () => {
-  const stat = await client.repo.stat()
-  assert.ok(stat.numObjects > 0n && stat.repoSize > 0n)
-  assert.ok(await client.repo.version())
-})
-
 test('resolve: multibases and what is not there', async () => {
   const entries = await all(client.addAll([{ path: 'r/x', content: bytes('x') }]))
   const root = entries.find((e) => e.path === 'r').cid
   assert.match(await client.resolve(`/ipfs/${root}/x`, { cidBase: 'base36' }), /^\/ipfs\/k/)
   await assert.rejects(() => client.resolve(`/ipfs/${root}/none`))
+})
+
+test('repo/stat, repo/gc and repo/version', async () => {
+  const cid = await client.block.put(bytes('garbage to collect'))
+  const hash = Buffer.from(cid.multihash.bytes)
+  const removed = await all(client.repo.gc())
+  assert.ok(removed.some((r) => hash.equals(Buffer.from(r.cid.multihash.bytes))))
+  const stat = await client.repo.stat()
+  assert.ok(stat.numObjects > 0n && stat.storageMax > 0n && stat.repoSize > 0n)
+  assert.equal((await client.stats.repo()).repoPath, stat.repoPath)
+  assert.ok(await client.repo.version())
 })
