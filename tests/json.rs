@@ -175,11 +175,31 @@ fn what_commands_print_is_what_the_page_says() {
     let repo = at("repo").to_str().unwrap().to_owned();
     without_a_daemon(&mut printed, &["--repo", &repo], &at);
     settings(&mut printed, &["--repo", &repo], &at);
+    keeping(&mut printed, &at);
     daemon(&mut printed, &["--repo", &repo]);
     cluster(&mut printed, &at);
     demo(&mut printed, &at);
     let missing = printed.missing();
     assert!(missing.is_empty(), "docs/json.md says what no command printed: {missing:#?}");
+}
+
+/// A repo with garbage, and one with damage.
+fn keeping(printed: &mut Printed, at: &dyn Fn(&str) -> PathBuf) {
+    let repo = at("kept").to_str().unwrap().to_owned();
+    let base = ["--repo", repo.as_str()];
+    let file = write(&at("garbage"), "garbage");
+    for args in [&["init"][..], &["add", "--no-pin", &file], &["add", "--cid-version=1", &write(&at("held"), "held")]] {
+        assert!(binary().args(base).args(args).output().unwrap().status.success());
+    }
+    printed.run(&base, "repo gc", &[]);
+    printed.run(&base, "repo migrate", &[]);
+    let segment = at("kept/blocks").read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let segment = segment.filter(|path| path.extension().is_some_and(|e| e == "seg")).max().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let held = bytes.windows(4).rposition(|w| w == b"held").unwrap();
+    bytes[held] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    printed.run(&base, "repo verify", &[]);
 }
 
 fn without_a_daemon(printed: &mut Printed, base: &[&str], at: &dyn Fn(&str) -> PathBuf) {

@@ -66,7 +66,7 @@ fn what_nothing_keeps_is_removed() {
     let garbage = daemon.json(&["add", "--no-pin", "--cid-version=1", &file("garbage", 70)]);
     let garbage = garbage["cid"].as_str().unwrap();
     // The old root of the files tree, empty, is stored by nobody.
-    assert_eq!(daemon.json(&["repo", "gc"]), json!({"removed": [garbage]}));
+    assert_eq!(daemon.json(&["repo", "gc"]), json!({"removed": [{"cid": garbage}]}));
     assert_eq!(daemon.json(&["repo", "gc"]), json!({"removed": []}));
     let read = daemon.ok(&["cat", &pinned]);
     assert_eq!(read, std::fs::read(file("pinned", 400_000)).unwrap());

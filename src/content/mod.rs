@@ -18,8 +18,8 @@ mod extract;
 pub(crate) mod fuzz;
 #[cfg(test)]
 mod hostile_tests;
-mod list;
 mod gc;
+mod list;
 pub mod mfs;
 pub mod moving;
 mod open;

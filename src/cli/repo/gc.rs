@@ -1,6 +1,7 @@
 //! `repo gc`: removes what nothing keeps.
 
 use clap::Args;
+use serde_json::json;
 
 use crate::{
     cli::{
@@ -15,7 +16,7 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(
     after_help = "Blocks are named as raw ones (bafk…), for they are kept by their hash; --quiet shows CIDs alone.
-JSON: {removed: [cid]}
+JSON: {removed: [{cid}]}
 
 Examples:
   ipfs-kit repo gc
@@ -39,7 +40,7 @@ pub async fn run(args: GcArgs, context: &Context) -> Result<(), Failure> {
             context.note(&format!("error: {error}"));
         }
         let Some(key) = key else { continue };
-        listing.item(&key.cid, || match context.common.quiet {
+        listing.item(&json!({"cid": key.cid}), || match context.common.quiet {
             true => key.cid.clone(),
             false => format!("removed {}", key.cid),
         })?;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        output::{self, Context, Failure, Listing, Progress},
+        output::{Context, Failure, Listing},
         reach::{self, Need},
     },
     config::duration,
@@ -47,26 +47,19 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<(), Failure> {
     let node = reach::node(context, if args.heal { Need::Daemon } else { Need::Repo }).await?;
     let mut lines = node.client().repo_verify(args.drop, args.heal.then_some(args.heal_timeout)).await?;
     let mut listing = Listing::new(context, "damaged");
-    let mut shown = context.watched().then(|| Progress::new("checked"));
     let outcome = loop {
-        let VerifyLine { msg, progress, fault } = match lines.next().await {
+        let VerifyLine { msg, fault, .. } = match lines.next().await {
             Ok(Some(line)) => line,
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         };
         if let Some(fault) = fault {
             listing.item(&json!(fault), || msg)?;
-        } else if msg.is_empty() {
-            if let Some(shown) = &mut shown {
-                shown.count(progress);
-            }
-        } else {
+        } else if !msg.is_empty() {
             context.note(&msg);
         }
     };
-    drop(shown);
     listing.end()?;
-    output::flush()?;
     node.close().await;
     Ok(outcome?)
 }
