@@ -31,7 +31,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut import = there.content().import();
     import.archive(ReaderStream::new(File::open(&car).await?)).await?;
     println!("imported {} blocks", import.stats().blocks);
-    for root in import.finish().await? {
+    // Nothing of it is collected until the roots are pinned.
+    let (roots, _kept) = import.finish().await?;
+    for root in roots {
         there.content().pin_local(&root).await?;
         println!("pinned {root}, of {} bytes", there.content().stat(&root.into()).await?.size);
     }

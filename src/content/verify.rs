@@ -39,7 +39,7 @@ pub enum Verified {
     /// So many blocks were hashed.
     Blocks(u64),
     /// Something is not what was written.
-    Fault(Fault),
+    Fault(Box<Fault>),
 }
 
 impl Content {
@@ -51,7 +51,7 @@ impl Content {
             let repo = content.repo.clone();
             let files = tokio::task::spawn_blocking(move || repo.check_files());
             for fault in files.await.map_err(ContentError::joined)?? {
-                sender.send(Ok(Verified::Fault(fault))).await.map_err(gone)?;
+                sender.send(Ok(Verified::Fault(Box::new(fault)))).await.map_err(gone)?;
             }
             let counted = Arc::new(AtomicU64::new(0));
             let blocks = content.repo.blocks().clone();
@@ -69,7 +69,7 @@ impl Content {
             let damaged = report.damaged.len() as u64;
             for damage in report.damaged {
                 let fault = content.mend(damage, mend).await?;
-                sender.send(Ok(Verified::Fault(fault))).await.map_err(gone)?;
+                sender.send(Ok(Verified::Fault(Box::new(fault)))).await.map_err(gone)?;
             }
             content.check_roots(&sender).await?;
             sender.send(Ok(Verified::Blocks(report.blocks + damaged))).await.map_err(gone)
@@ -103,7 +103,7 @@ impl Content {
             let here = cid == *empty_dir().cid() || self.repo.blocks().has(&cid).await?;
             let what = format!("{cid} {why} and is missing; fetch it by 'ipfs-kit pin add', or let go of it");
             let fault = Fault { cid: Some(cid), ..Fault::of("repo.redb", what) };
-            if here { Ok(()) } else { sender.send(Ok(Verified::Fault(fault))).await.map_err(gone) }
+            if here { Ok(()) } else { sender.send(Ok(Verified::Fault(Box::new(fault)))).await.map_err(gone) }
         };
         let mut after = None;
         // Rows that cannot be read were named before.

@@ -100,7 +100,7 @@ async fn verify(State(node): State<Node>, params: Params) -> Result<Response<Bod
     let dir = node.repo().dir().to_owned();
     let cluster =
         tokio::task::spawn_blocking(move || Cluster::check_files(&dir)).await.map_err(ContentError::joined)?;
-    let cluster = cluster.into_iter().map(|(file, reason)| Ok(Verified::Fault(Fault::of(file, reason))));
+    let cluster = cluster.into_iter().map(|(file, reason)| Ok(Verified::Fault(Box::new(Fault::of(file, reason)))));
     let found = stream::iter(cluster).chain(content(&node, &params)?.verify(mend));
     // One more behind the last, for how it ended.
     let all = found.map(|found| found.map(Some)).chain(stream::iter([Ok(None)]));
@@ -114,7 +114,7 @@ async fn verify(State(node): State<Node>, params: Params) -> Result<Response<Bod
             Ok(Some(Verified::Fault(fault))) => {
                 tally.damaged += 1;
                 tally.mended += u64::from(fault.mended);
-                Ok(told(fault, text))
+                Ok(told(*fault, text))
             }
             Ok(None) => ended(tally),
         };
