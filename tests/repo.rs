@@ -191,7 +191,8 @@ fn a_flipped_bit_is_found_and_named_in_every_kind_of_file_and_what_can_be_rebuil
     let cid = pinned.to_bytes();
     let segment = "blocks/00000001.seg";
     // The file, where a bit is flipped in it, what names it, and whether it is whole again afterwards.
-    let flips: &[(&str, usize, u8, &[u8], &str, bool)] = &[
+    type Flip<'a> = (&'a str, usize, u8, &'a [u8], &'a str, bool);
+    let flips: &[Flip] = &[
         (segment, 13, 0, b"", segment, true),
         (segment, 2, 0, b"IKB1", segment, false),
         (segment, 30, 0, b"IKB1", segment, false),

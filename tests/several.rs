@@ -104,6 +104,9 @@ fn files_are_read_one_behind_the_other() {
         let part = place.ok(&["cat", &a, &b, &c, &a, "--offset", &o, "--length", &l]);
         assert!(part == whole[offset.min(end)..end], "{offset} {length}");
     }
+    assert_eq!(place.ok(&[&["cat"], vec![a.as_str(); 256].as_slice()].concat()), "abcde".repeat(256));
+    let (out, err) = place.fails(&[&["cat"], vec![a.as_str(); 257].as_slice()].concat());
+    assert!(out.is_empty() && err.contains("257") && err.contains("256"), "{out}{err}");
     let (out, err) = place.fails(&["cat", &a, ABSENT]);
     assert!(out.is_empty() && err.contains(ABSENT), "nothing, rather than a part: {out}{err}");
     let folder = place.ok(&["add", "--quiet", "-w", "a"]);

@@ -40,8 +40,17 @@ pub struct CatArgs {
     pub progress: ProgressArg,
 }
 
+/// Most files in one go: their paths stand in the address of one request.
+const MOST: usize = 256;
+
 pub async fn run(args: CatArgs, context: &Context) -> Result<(), Failure> {
     let paths = paths_or_stdin(args.paths)?;
+    if paths.len() > MOST {
+        let count = paths.len();
+        return Err(Failure::new(format!(
+            "{count} files at once are too many for cat; {MOST} are not: try 'xargs -n {MOST}'"
+        )));
+    }
     let node = reach::node(context, Need::Repo).await?;
     let mut reply = node.client().cat_all(&paths, args.offset, args.length).await?;
     // On a terminal the bytes themselves are what is watched.

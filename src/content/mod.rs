@@ -16,9 +16,9 @@ mod error;
 mod extract;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
+mod gc;
 #[cfg(test)]
 mod hostile_tests;
-mod gc;
 mod list;
 pub mod mfs;
 pub mod moving;

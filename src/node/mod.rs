@@ -119,7 +119,7 @@ impl Node {
         }
         let role = join.role.unwrap_or(token.role);
         cluster.join(join.addresses.clone(), &token, role).await?;
-        Ok(room::apply(&self.inner.config, &self.inner.repo)?)
+        room::apply(&self.inner.config, &self.inner.repo)
     }
 
     /// Stops everything; false when it did not end within four seconds.

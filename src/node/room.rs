@@ -73,9 +73,8 @@ pub fn start(content: &Content, config: &Config, tasks: &Tasks) {
             let demand = tokio::select! {
                 _ = look.tick() => {
                     let (config, repo) = (config.clone(), content.repo().clone());
-                    match tokio::task::spawn_blocking(move || apply(&config, &repo)).await {
-                        Ok(Err(error)) => tracing::warn!(%error, "the room for blocks cannot be measured"),
-                        Ok(Ok(())) | Err(_) => {}
+                    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || apply(&config, &repo)).await {
+                        tracing::warn!(%error, "the room for blocks cannot be measured");
                     }
                     continue;
                 }

@@ -48,6 +48,8 @@ pub(super) async fn run(
     files: TakeFiles,
     sender: Sender<MoveEvent>,
 ) -> Result<(), ContentError> {
+    // Nothing that has come is collected before its root is kept.
+    let _adding = content.repo().blocks().adding();
     let counts = Counts::default();
     let (news, counted) = (sender.clone(), counts.clone());
     let bringer = Bringer { content, origin, counts, sender, seen: Seen::default() };
@@ -215,7 +217,7 @@ impl Bringer {
         if let Err(error) = cid::admit(&cid) {
             return Ok(Err(Lack { cid, reason: error.to_string() }));
         }
-        if blocks.has(&cid).await? {
+        if blocks.claim(&cid).is_some() {
             self.counts.0.blocks_here.fetch_add(1, Ordering::Relaxed);
             return Ok(Ok(()));
         }
@@ -298,6 +300,7 @@ async fn take(
     if let Err(error) = cid::admit(&cid) {
         return Ok(Err(Lack { cid, reason: error.to_string() }));
     }
+    blocks.claim(&cid);
     if let Some(links) = blocks.links(&cid).await? {
         counts.0.blocks_here.fetch_add(1, Ordering::Relaxed);
         return Ok(Ok(links));

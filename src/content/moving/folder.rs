@@ -292,7 +292,7 @@ impl ExportFolder {
             let count = batch.sections.len() as u64;
             // What came before an interruption is not hashed again.
             for section in batch.sections {
-                if !blocks.has(&section.cid).await? {
+                if blocks.claim(&section.cid).is_none() {
                     new.push(section);
                 }
             }
