@@ -208,7 +208,8 @@ impl World {
         let (verb, sub) = (called[2].to_owned(), called.get(3).map_or("", |sub| sub.as_str()));
         let at = self.folder.path().join(format!("run-{number}"));
         copied(&self.template, &at);
-        let online = ["cluster", "task", "connect", "peers", "routing"].contains(&verb.as_str());
+        let online =
+            ["cluster", "task", "connect", "peers", "routing"].contains(&verb.as_str()) || example.contains("--heal");
         let filled = self.filled(&page.verb, example, online);
         let mut shell = Command::new("bash");
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IPFS_KIT_")) {

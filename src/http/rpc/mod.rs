@@ -8,6 +8,7 @@ mod block;
 pub mod cid;
 mod dag;
 mod files;
+mod form;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
 mod id;
@@ -58,6 +59,7 @@ pub fn routes() -> Router<Node> {
         .merge(dag::routes())
         .merge(refs::routes())
         .merge(repo::routes())
+        .layer(middleware::map_request(form::ends_later))
         .layer(middleware::map_response(error::as_kubo))
 }
 
