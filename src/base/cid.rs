@@ -276,10 +276,19 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Cid, CidError> {
     Ok(cid)
 }
 
+/// A content id of any hash function from the front of the bytes, which then begin behind it; the error says what is wrong.
+pub fn read(bytes: &mut &[u8]) -> Result<Cid, String> {
+    let whole = bytes.len();
+    let cid = Cid::read_bytes(&mut *bytes).map_err(|e| e.to_string())?;
+    // Bits beyond the 63 of a number are dropped in silence: many would read as one.
+    let fits = cid.codec() < 1 << 63 && cid.hash().code() < 1 << 63;
+    if fits && cid.encoded_len() == whole - bytes.len() { Ok(cid) } else { Err("a number in it is too large".into()) }
+}
+
 /// A content id of any hash function that takes all the bytes: whatever follows would make two of one.
 pub fn decode(bytes: &[u8]) -> Result<Cid, CidError> {
     let mut rest = bytes;
-    let cid = Cid::read_bytes(&mut rest).map_err(|e| malformed("<bytes>", e))?;
+    let cid = read(&mut rest).map_err(|reason| malformed("<bytes>", reason))?;
     if rest.is_empty() { Ok(cid) } else { Err(malformed("<bytes>", "bytes left over behind it")) }
 }
 
@@ -295,7 +304,7 @@ pub fn decode_text(text: &str) -> Result<Cid, String> {
     };
     let bytes = bytes.map_err(|e| e.to_string())?;
     let mut rest = &bytes[..];
-    let cid = Cid::read_bytes(&mut rest).map_err(|e| e.to_string())?;
+    let cid = read(&mut rest)?;
     if rest.is_empty() { Ok(cid) } else { Err("there are bytes left over behind it".into()) }
 }
 
@@ -319,6 +328,19 @@ mod tests {
         for text in ["", "Qm", "hello", "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5"] {
             assert!(matches!(parse(text), Err(CidError::Malformed { .. })), "{text}");
         }
+    }
+
+    #[test]
+    fn numbers_too_large_for_a_cid_do_not_read_as_smaller_ones() {
+        let sixty_four_bits = [&[1][..], &[0x82; 9], &[1, 0, 0]].concat();
+        let seventy_bits = [&[1][..], &[0x82; 9], &[0x2c, 0, 0]].concat();
+        let hash = [&[1, 0x55][..], &[0x92; 9], &[0x2c, 0]].concat();
+        for bytes in [sixty_four_bits, seventy_bits, hash] {
+            let error = decode(&bytes).unwrap_err().to_string();
+            assert!(error.contains("too large"), "{error}");
+        }
+        let largest = [&[1][..], &[0xff; 8], &[0x7f, 0, 0]].concat();
+        assert_eq!(decode(&largest).unwrap().to_bytes(), largest);
     }
 
     /// Digests of "foo" as go-multihash's own tests have them.

@@ -52,18 +52,22 @@ pub(super) async fn send_file<T>(
         reader.needs();
         reader.feed(&root, &bytes)?;
     }
+    // A block that cannot be had is an error when its turn comes: what stands before it is given out first.
+    let mut failed: Vec<(Cid, ContentError)> = Vec::new();
     loop {
         ask(&mut reader, &coming);
         while let Some(bytes) = reader.next_bytes() {
             sender.send(Ok(wrap(bytes))).await.map_err(gone)?;
         }
-        if reader.is_done() {
-            return Ok(());
+        let Some(next) = reader.next_wanted() else { return Ok(()) };
+        if let Some(at) = failed.iter().position(|(cid, _)| *cid == next) {
+            return Err(failed.swap_remove(at).1);
         }
         // Handing out bytes may have made room in the window.
         ask(&mut reader, &coming);
         match coming.next().await {
-            Some((cid, bytes)) => reader.feed(&cid, &bytes?)?,
+            Some((cid, Ok(bytes))) => reader.feed(&cid, &bytes)?,
+            Some((cid, Err(error))) => failed.push((cid, error)),
             None => return Err(ContentError::Internal { what: format!("nothing is asked for of {root}") }),
         }
     }

@@ -281,7 +281,7 @@ impl CarReader {
         self.take(head);
         let section = self.take(len);
         let mut rest = &section[..];
-        let cid = Cid::read_bytes(&mut rest).map_err(|e| self.bad(format!("a section without a CID: {e}")))?;
+        let cid = cid::read(&mut rest).map_err(|e| self.bad(format!("a section without a CID: {e}")))?;
         cid::admit(&cid).map_err(|e| self.bad(e))?;
         let data = section.slice(len - rest.len()..);
         self.items.push_back(Item::Section(Section { cid, data }));

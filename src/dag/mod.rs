@@ -72,6 +72,7 @@ pub fn with_links(block: Block, links: Option<Vec<Cid>>) -> Result<OutBlock, Blo
 /// A CID that takes all the bytes.
 fn exact_cid(codec: &'static str, bytes: &[u8]) -> Result<Cid, DagError> {
     let mut rest = bytes;
-    let cid = Cid::read_bytes(&mut rest).map_err(|e| DagError::malformed(codec, format!("a link's CID: {e}")))?;
+    let cid =
+        crate::base::cid::read(&mut rest).map_err(|e| DagError::malformed(codec, format!("a link's CID: {e}")))?;
     if rest.is_empty() { Ok(cid) } else { Err(DagError::malformed(codec, "bytes left over behind a link's CID")) }
 }

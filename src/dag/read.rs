@@ -171,6 +171,14 @@ impl FileReader {
         self.size
     }
 
+    /// The block that the next bytes lie in or below, when they are not there yet.
+    pub fn next_wanted(&self) -> Option<Cid> {
+        match self.slots.front() {
+            Some(Slot::Wanted { cid, .. }) => Some(*cid),
+            _ => None,
+        }
+    }
+
     /// Whether every byte has been given out.
     pub fn is_done(&self) -> bool {
         self.slots.is_empty()

@@ -134,7 +134,7 @@ prepare_move() {
     && direct=$(echo direct | kubo add -Q --pin=false) && kubo pin add --recursive=false --name 'näme' "$direct" \
     && kubo pin add "$(echo "{\"l\": {\"/\": \"$tree\"}}" | kubo dag put)" \
     && kubo files mkdir -p /kept && kubo files cp "/ipfs/$tree" /kept/tree && echo 'in the files tree' | kubo files write --create /kept/note \
-    && kubo key gen site && kubo key gen --type=rsa old-key && echo "$tree" >"$SCRATCH/tree"
+    && kubo key gen site && kubo key gen --type=rsa old-key && echo "$tree" >"$SCRATCH/wide.cid"
 }
 their_pins() { { kubo pin ls --names --type=recursive; kubo pin ls --names --type=direct; } | sed 's/ *$//' | sort; }
 our_pins() { { kit "$1" pin ls --names --type recursive; kit "$1" pin ls --names --type direct; } | sort; }
@@ -155,7 +155,7 @@ all_came() { # all_came NAME: pins with names, the files tree, every block below
   local name=$1
   diff <(their_pins) <(our_pins "$name") || return 1
   [ "$(kubo files stat --hash /)" = "$(kit "$name" files stat --hash /)" ] || { echo "another files tree"; return 1; }
-  kit "$name" pin verify && kit "$name" get "$(cat "$SCRATCH/tree")" -o "$SCRATCH/$name-tree" && diff -r "$SCRATCH/$name-tree" "$SCRATCH/wide" \
+  kit "$name" pin verify && kit "$name" get "$(cat "$SCRATCH/wide.cid")" -o "$SCRATCH/$name-tree" && diff -r "$SCRATCH/$name-tree" "$SCRATCH/wide" \
     && kit "$name" files read /kept/note && [ "$(jq '.left_behind | map(select(.what != "key")) | length' "$SCRATCH/$name.json")" = 0 ]
 }
 move_running() {
@@ -182,7 +182,7 @@ move_identity() {
 archive_back() {
   kit by-folder repo export "$SCRATCH/whole" && IPFS_PATH=$SCRATCH/second "$IPFS_BIN" init --profile=test --empty-repo >/dev/null \
     && IPFS_PATH=$SCRATCH/second "$IPFS_BIN" dag import --pin-roots=false "$SCRATCH/whole/blocks.car" \
-    && IPFS_PATH=$SCRATCH/second "$IPFS_BIN" pin add "$(cat "$SCRATCH/tree")"
+    && IPFS_PATH=$SCRATCH/second "$IPFS_BIN" pin add "$(cat "$SCRATCH/wide.cid")"
 }
 check "a repo is made in Kubo" prepare_move
 check "repo import --from-kubo ADDRESS, killed in between: pins, names, files tree" move_running

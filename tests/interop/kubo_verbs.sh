@@ -137,7 +137,7 @@ verb_pin() {
   # A name that a pin has stays when it is pinned again without one; Kubo forgets it.
   local h=$D/hello.txt i=$D/inner c
   c=$(kubo resolve "/ipfs/$i"); c=${c#/ipfs/}
-  all_same "pin add $h" "pin add $h" "pin add --name named $i" "pin add -r=false $D/inner/deep" "pin add --progress $h" "pin ls --names $i" "pin add $h $D/link" "pin ls $h" "pin ls --names $h" "pin ls -q $h" "pin ls $D/inner/deep/below" "pin ls $NONE" "pin ls nonsense" "pin ls -t direct $D/inner/deep" \
+  all_same "pin rm $h" "pin add $h" "pin add $h" "pin add --name named $i" "pin add -r=false $D/inner/deep" "pin add --progress $h" "pin ls --names $i" "pin add $h $D/link" "pin ls $h" "pin ls --names $h" "pin ls -q $h" "pin ls $D/inner/deep/below" "pin ls $NONE" "pin ls nonsense" "pin ls -t direct $D/inner/deep" \
     "pin ls -t nonsense" "pin ls -t recursive $D/inner/deep" "pin ls --cid-base base32 $h" "pin update $c $D" "pin ls $c" "pin ls $D" "pin update $c $D" "pin update --unpin=false $D $i" "pin rm $i" "pin rm $i" "pin rm -r=false $D/inner/deep" "pin rm $D" "pin rm $NONE" "pin rm nonsense" "pin rm" "pin add" \
     "pin add nonsense" "pin add --offline $NONE" "pin rm $h" "pin rm $D/link"
 }

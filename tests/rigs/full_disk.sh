@@ -9,6 +9,8 @@ undo() { KEEP=1 tidy >/dev/null; umount "$DISK" 2>/dev/null; rm -rf "$SCRATCH"; 
 trap 'undo' EXIT
 mount -t tmpfs -o size=96m none "$DISK" || { echo "mounting a tmpfs needs root"; exit 1; }
 REAL=$BIN
+# It is the disk that ends first here, not what blocks may take of it.
+export IPFS_KIT_STORAGE_MAX=1TiB
 
 # fails WORDS COMMAND…: the command must fail, and say these words.
 fails() {

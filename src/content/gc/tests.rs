@@ -188,6 +188,7 @@ async fn what_roots_reach_stays_and_the_rest_goes_whatever_happens_meanwhile() {
     println!("{removed:?} blocks were removed in {rounds:?} rounds");
     assert!(removed.load(Ordering::Relaxed) > 0);
     // With nobody at work, what stays is exactly what is reached.
+    content.files().flush(&FilesPath::parse("/").unwrap()).await.unwrap();
     collect(content).await.unwrap();
     let mut reached = reached(content).await;
     let stored = stored(content).await;
