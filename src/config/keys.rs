@@ -276,6 +276,18 @@ pub const KEYS: &[Key] = &[
         show: |config| Value::Time(config.storage.interval.unwrap_or_default()),
     },
     Key {
+        name: "cache.memory_size",
+        variable: "IPFS_KIT_CACHE_MEMORY_SIZE",
+        shape: Shape::Bytes(0, 64 << 30),
+        about: "memory for small blocks that were read lately; 0 is none",
+        unset: "",
+        set: |config, value| {
+            config.store.block_cache_bytes = number(value)?;
+            Ok(())
+        },
+        show: |config| Value::Bytes(config.store.block_cache_bytes),
+    },
+    Key {
         name: "cache.state_size",
         variable: "IPFS_KIT_CACHE_STATE_SIZE",
         shape: Shape::Bytes(1 << 20, 64 << 30),

@@ -6,6 +6,7 @@
 //! `docs/storage.md`.
 
 pub mod blocks;
+mod cache;
 pub mod error;
 mod files;
 pub mod keys;
@@ -18,6 +19,7 @@ pub mod wal;
 mod words;
 
 pub use blocks::{BlockStat, Blocks, Compacted, Cursor, Damage, Moment, NewBlock, VerifyReport};
+pub use cache::CacheStat;
 pub use error::StoreError;
 pub(crate) use files::sync_dir;
 pub use keys::Keys;

@@ -22,6 +22,8 @@ use crate::base::{Cid, Keypair, PeerId, cid, random};
 pub struct StoreOptions {
     /// Size at which a block segment file is closed and the next begun, in bytes.
     pub segment_bytes: u32,
+    /// Memory for small blocks that were read lately, in bytes; 0 = none.
+    pub block_cache_bytes: u64,
     /// Page cache of each redb file, in bytes.
     pub kv_cache_bytes: usize,
     /// Cache of the sled folder, in bytes.
@@ -34,6 +36,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         StoreOptions {
             segment_bytes: 256 << 20,
+            block_cache_bytes: 16 << 20,
             kv_cache_bytes: 16 << 20,
             soft_cache_bytes: 16 << 20,
             wal_segment_bytes: 16 << 20,
@@ -97,7 +100,7 @@ impl Repo {
         let hold = || Some(Arc::clone(&lock));
         let state: Arc<dyn Kv> = Arc::new(RedbKv::open(&dir.join("repo.redb"), options.kv_cache_bytes, hold())?);
         let soft: Arc<dyn Kv> = Arc::new(SledKv::open(&dir.join("soft"), options.soft_cache_bytes, hold()));
-        let blocks = Blocks::open(&dir.join("blocks"), options.segment_bytes, hold())?;
+        let blocks = Blocks::open(&dir.join("blocks"), options.segment_bytes, options.block_cache_bytes, hold())?;
         let inner = Inner {
             dir: dir.into(),
             options,

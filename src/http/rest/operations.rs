@@ -42,6 +42,18 @@ pub async fn metrics(State(node): State<Node>) -> Result<Response, HttpError> {
     };
     number("blocks", "Blocks stored.", "gauge", blocks.blocks);
     number("block_bytes", "Bytes of the blocks stored.", "gauge", blocks.bytes);
+    let cache = node.repo().blocks().cache_stat();
+    number("cache_hits", "Small blocks found in memory.", "counter", cache.hits);
+    number("cache_misses", "Small blocks read from the disk or the page cache.", "counter", cache.misses);
+    number("cache_blocks", "Blocks kept in memory.", "gauge", cache.entries);
+    number("cache_bytes", "Memory they take.", "gauge", cache.bytes);
+    number("cache_capacity_bytes", "Memory they may take.", "gauge", cache.capacity);
+    number(
+        "cache_recent_bytes",
+        "Of it, what was read once may take before it gives way.",
+        "gauge",
+        cache.recent_bytes,
+    );
     let Ok(online) = node.online() else { return Ok(shown(text + "# EOF\n")) };
     number("peers", "Peers connected.", "gauge", online.net.peers().connected().len() as u64);
     number("dht_peers", "Peers in the DHT's routing table.", "gauge", online.net.dht().routing_table_size() as u64);

@@ -25,11 +25,14 @@ use super::{
 };
 use crate::{
     base::Cid,
-    store::{StoreError, files::Lock},
+    store::{StoreError, cache::Cache, files::Lock},
 };
 
 /// Segment files kept open for reading.
 const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(128).expect("128 is not 0");
+/// Blocks up to so many bytes are kept in memory when they are read: nodes and shards, which lead to all others. Larger
+/// ones come from the page cache as fast, and would push these out.
+const CACHED_BYTES: u32 = 64 << 10;
 /// Announcements of new blocks that a slow listener may lag behind.
 const NEWS: usize = 1024;
 
@@ -43,6 +46,8 @@ pub(super) struct Active {
 pub(super) struct Core {
     pub dir: PathBuf,
     pub segment_bytes: u64,
+    /// Small blocks that were read lately.
+    pub cache: Cache<Key, Arc<Checked>>,
     index: RwLock<Index>,
     files: Mutex<LruCache<u32, Arc<File>>>,
     pub active: Mutex<Active>,
@@ -91,6 +96,7 @@ impl Core {
     pub(super) fn new(
         dir: &Path,
         segment_bytes: u64,
+        cache_bytes: u64,
         index: Index,
         active: Active,
         damage: Vec<Damage>,
@@ -99,6 +105,7 @@ impl Core {
         Core {
             dir: dir.into(),
             segment_bytes,
+            cache: Cache::new(cache_bytes),
             index: RwLock::new(index),
             files: Mutex::new(LruCache::new(OPEN_FILES)),
             synced_at: Mutex::new((active.segment, active.end)),
@@ -233,7 +240,7 @@ impl Core {
         self: &Arc<Self>,
         hash: &[u8],
         with_data: bool,
-    ) -> Result<Option<(Checked, Place)>, StoreError> {
+    ) -> Result<Option<(Arc<Checked>, Place)>, StoreError> {
         let io = StoreError::io("reading a block");
         // A block moves when its segment is compacted; it cannot move this often meanwhile.
         for _ in 0..8 {
@@ -244,6 +251,11 @@ impl Core {
                 let Some(info) = index.segments.get(&place.segment) else { return Ok(None) };
                 (key, place, info.salt)
             };
+            // The index was asked first: what was removed is not served from here.
+            let cached = with_data && place.data_len <= CACHED_BYTES;
+            if cached && let Some(found) = self.cache.get(&key).filter(|found| found.cid.hash().to_bytes() == hash) {
+                return Ok(Some((found, place)));
+            }
             let Some(file) = self.file(place.segment).map_err(&io)? else {
                 if self.index().get(&key) == Some(place) {
                     self.drop_damaged(&key, place, "its segment file is missing");
@@ -261,7 +273,13 @@ impl Core {
                 record = task.await.map_err(|_| StoreError::Closed)?.map_err(&io)?;
             }
             match self.checked(record.into(), place, salt, hash, with_data) {
-                Ok(checked) => return Ok(Some((checked, place))),
+                Ok(checked) => {
+                    let checked = Arc::new(checked);
+                    if cached {
+                        self.cache.put(key, Arc::clone(&checked), len);
+                    }
+                    return Ok(Some((checked, place)));
+                }
                 Err(reason) => self.drop_damaged(&key, place, reason),
             }
         }

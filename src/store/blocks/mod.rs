@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::{Fault, StoreError, files::Lock};
+use super::{CacheStat, Fault, StoreError, files::Lock};
 use crate::base::{Block, Cid, Codec};
 
 mod checkpoint;
@@ -138,9 +138,15 @@ impl Drop for Inner {
 }
 
 impl Blocks {
-    /// Opens the store in the folder `dir`, making a missing one, with segments of about `segment_bytes`.
-    pub(crate) fn open(dir: &Path, segment_bytes: u32, lock: Option<Arc<Lock>>) -> Result<Blocks, StoreError> {
-        let (core, checkpoint) = open::open(dir, segment_bytes, lock)?;
+    /// Opens the store in the folder `dir`, making a missing one, with segments of about `segment_bytes` and with
+    /// `cache_bytes` of memory for what was read lately.
+    pub(crate) fn open(
+        dir: &Path,
+        segment_bytes: u32,
+        cache_bytes: u64,
+        lock: Option<Arc<Lock>>,
+    ) -> Result<Blocks, StoreError> {
+        let (core, checkpoint) = open::open(dir, segment_bytes, cache_bytes, lock)?;
         let core = Arc::new(core);
         let (jobs, job_queue) = mpsc::channel(QUEUE);
         let (syncs, sync_queue) = mpsc::channel(QUEUE);
@@ -212,7 +218,7 @@ impl Blocks {
             return Ok(Some(Bytes::copy_from_slice(data)));
         }
         let found = self.inner.core.read(&cid.hash().to_bytes(), true).await?;
-        Ok(found.map(|(record, _)| record.data))
+        Ok(found.map(|(record, _)| record.data.clone()))
     }
 
     /// Whether the block is there.
@@ -307,6 +313,11 @@ impl Blocks {
     pub async fn crossed(&self) -> u64 {
         self.inner.core.crossed.notified().await;
         self.inner.core.demand.load(Ordering::Relaxed)
+    }
+
+    /// How the memory for what was read lately does.
+    pub fn cache_stat(&self) -> CacheStat {
+        self.inner.core.cache.stat()
     }
 
     /// About `limit` content ids from `from` on, and where to go on (`None` at the end); a page may be empty before

@@ -28,7 +28,12 @@ use crate::{
 const MAX_SEGMENT_BYTES: u64 = 1 << 30;
 
 /// Reads the folder `dir` and makes it ready for writing.
-pub(super) fn open(dir: &Path, segment_bytes: u32, lock: Option<Arc<Lock>>) -> Result<(Core, Checkpoint), StoreError> {
+pub(super) fn open(
+    dir: &Path,
+    segment_bytes: u32,
+    cache_bytes: u64,
+    lock: Option<Arc<Lock>>,
+) -> Result<(Core, Checkpoint), StoreError> {
     let io = StoreError::io("opening the block store");
     make_dir(dir).map_err(&io)?;
     let mut index = Index::default();
@@ -62,7 +67,7 @@ pub(super) fn open(dir: &Path, segment_bytes: u32, lock: Option<Arc<Lock>>) -> R
         }
     };
     let segment_bytes = u64::from(segment_bytes).min(MAX_SEGMENT_BYTES);
-    Ok((Core::new(dir, segment_bytes, index, active, damage, lock), checkpoint))
+    Ok((Core::new(dir, segment_bytes, cache_bytes, index, active, damage, lock), checkpoint))
 }
 
 /// Makes a segment file, durable under its name.

@@ -25,7 +25,7 @@ impl Random {
 }
 
 pub(super) fn open(dir: &Path) -> Blocks {
-    Blocks::open(dir, 64 << 10, None).unwrap()
+    Blocks::open(dir, 64 << 10, 1 << 20, None).unwrap()
 }
 
 pub(super) fn block(n: u64, len: usize) -> NewBlock {
@@ -325,4 +325,39 @@ async fn a_new_segment_that_cannot_be_made_is_an_error_and_reading_goes_on() {
     fs::rename(dir.path().join("away"), &path).unwrap();
     blocks.put(vec![block(2, 60_000)]).await.unwrap();
     assert_eq!(blocks.stat().blocks, 2);
+}
+
+/// What is read again comes from memory, unless it is large; what is removed does not, and comes back when it is put again.
+#[tokio::test]
+async fn small_blocks_are_kept_in_memory_as_long_as_they_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = open(dir.path());
+    let (small, large) = (block(3, 5_000), block(2, 100_000));
+    let (one, two) = (*small.block.cid(), *large.block.cid());
+    blocks.put(vec![small.clone(), large.clone()]).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(blocks.get(&one).await.unwrap().unwrap(), small.block.data());
+        assert_eq!(blocks.get(&two).await.unwrap().unwrap(), large.block.data());
+    }
+    let stat = blocks.cache_stat();
+    assert_eq!((stat.hits, stat.misses, stat.entries), (2, 1, 1));
+    assert!((5_000..7_000).contains(&stat.bytes), "{stat:?}");
+    blocks.remove(vec![one]).await.unwrap();
+    assert_eq!(blocks.get(&one).await.unwrap(), None);
+    assert_eq!(blocks.cache_stat().entries, 0);
+    blocks.put(vec![small.clone()]).await.unwrap();
+    assert_eq!(blocks.get(&one).await.unwrap().unwrap(), small.block.data());
+    // It holds what it was given and no more.
+    for n in 0..600 {
+        let next = block(10 + n, 5_000);
+        blocks.put(vec![next.clone()]).await.unwrap();
+        blocks.get(next.block.cid()).await.unwrap().unwrap();
+        assert!(blocks.cache_stat().bytes <= 1 << 20);
+    }
+    let off = Blocks::open(&dir.path().join("off"), 64 << 10, 0, None).unwrap();
+    off.put(vec![small.clone()]).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(off.get(&one).await.unwrap().unwrap(), small.block.data());
+    }
+    assert_eq!(off.cache_stat(), CacheStat::default());
 }

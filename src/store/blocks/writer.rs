@@ -366,6 +366,8 @@ impl Writer {
         let end = start + self.bytes as u64;
         self.core.active().end = end;
         self.core.written.fetch_add(self.bytes as u64, Ordering::AcqRel);
+        let removed = self.changes.iter().filter(|change| matches!(change.what, What::Removal));
+        self.core.cache.remove(removed.map(|change| &change.key));
         let news = self.core.news.receiver_count() > 0;
         let mut index = self.core.index_mut();
         let now = self.core.generations().name();
