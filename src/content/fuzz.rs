@@ -1,5 +1,7 @@
 //! Entry points of fuzz targets: tar streams, rules that leave files out, paths of the files tree.
 
+use bytes::BytesMut;
+
 use super::{
     ContentError, Rules, TreeEvent,
     mfs::FilesPath,
@@ -23,8 +25,13 @@ pub fn tar(data: &[u8]) {
         return;
     }
     let mut writer = TarWriter::new(b"root");
-    let mut again: Vec<u8> = events.iter().cloned().flat_map(|e| writer.write(e)).flat_map(|b| b.to_vec()).collect();
-    again.extend_from_slice(&writer.finish());
+    let mut again = BytesMut::new();
+    for event in &events {
+        if let Some(data) = writer.write(event.clone(), &mut again) {
+            again.extend_from_slice(&data);
+        }
+    }
+    writer.finish(&mut again);
     assert_eq!(read(&again, again.len()).expect("what was written is read"), events);
 }
 
@@ -40,7 +47,7 @@ fn read(bytes: &[u8], piece: usize) -> Result<Vec<TreeEvent>, ContentError> {
             }
         }
     }
-    reader.finish().map(|()| out)
+    reader.check_end().map(|()| out)
 }
 
 /// Each line is a rule, matches nothing, or says nothing; rules decide about any name. The first line is the name.

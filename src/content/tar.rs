@@ -4,15 +4,22 @@
 //! only files, folders and symbolic links; [`super::extract_tar`] writes them safely.
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures::{Stream, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt};
 
-use super::{Content, ContentError, TreeEvent, source::driven};
+use super::{
+    Content, ContentError, TreeEvent,
+    source::{driven, gone},
+};
 use crate::{
     base::{Cid, time},
     dag::unixfs::Attributes,
 };
 
 const RECORD: usize = 512;
+/// Small parts of a stream going out are gathered to about this many bytes.
+const PIECE_BYTES: usize = 256 * 1024;
+/// Data of more than this goes out as it is, without being copied.
+const WHOLE_BYTES: usize = 32 * 1024;
 /// Longest pax header or long name read.
 const MAX_EXTRA_BYTES: u64 = 64 * 1024;
 
@@ -30,12 +37,29 @@ impl Content {
         let mut writer = TarWriter { fractions, now, ..TarWriter::new(name.as_bytes()) };
         driven(4, move |sender| async move {
             let mut events = std::pin::pin!(events);
-            while let Some(event) = events.next().await {
-                for piece in writer.write(event?) {
-                    sender.send(Ok(piece)).await.map_err(super::source::gone)?;
+            let mut out = BytesMut::new();
+            loop {
+                let event = match events.next().now_or_never() {
+                    Some(event) => event,
+                    // Whoever reads waits for the network no longer than it takes.
+                    None if !out.is_empty() => {
+                        sender.send(Ok(out.split().freeze())).await.map_err(gone)?;
+                        continue;
+                    }
+                    None => events.next().await,
+                };
+                let Some(event) = event else { break };
+                if let Some(data) = writer.write(event?, &mut out) {
+                    if !out.is_empty() {
+                        sender.send(Ok(out.split().freeze())).await.map_err(gone)?;
+                    }
+                    sender.send(Ok(data)).await.map_err(gone)?;
+                } else if out.len() >= PIECE_BYTES {
+                    sender.send(Ok(out.split().freeze())).await.map_err(gone)?;
                 }
             }
-            sender.send(Ok(writer.finish())).await.map_err(super::source::gone)
+            writer.finish(&mut out);
+            sender.send(Ok(out.freeze())).await.map_err(gone)
         })
     }
 }
@@ -60,13 +84,17 @@ impl TarWriter {
         TarWriter { root: root.to_vec(), padding: 0, attributes, now: 0, fractions: false }
     }
 
-    /// The bytes of one part.
-    pub fn write(&mut self, event: TreeEvent) -> Vec<Bytes> {
+    /// Appends one part. Data that is large comes back instead, to stand behind what was appended so far.
+    pub fn write(&mut self, event: TreeEvent, out: &mut BytesMut) -> Option<Bytes> {
         let (path, kind, size, target, usual) = match event {
-            TreeEvent::Data(bytes) => return vec![bytes],
+            TreeEvent::Data(bytes) if bytes.len() > WHOLE_BYTES => return Some(bytes),
+            TreeEvent::Data(bytes) => {
+                out.extend_from_slice(&bytes);
+                return None;
+            }
             TreeEvent::Attributes(attributes) => {
                 self.attributes = attributes;
-                return Vec::new();
+                return None;
             }
             TreeEvent::Dir { path } => (path, b'5', 0, Vec::new(), 0o755),
             TreeEvent::File { path, size } => (path, b'0', size, Vec::new(), 0o644),
@@ -85,7 +113,8 @@ impl TarWriter {
             name.push(b'/');
             name.extend_from_slice(&part);
         }
-        let mut out = BytesMut::zeroed(std::mem::take(&mut self.padding));
+        out.reserve(PIECE_BYTES.saturating_sub(out.len()).min(PIECE_BYTES));
+        out.resize(out.len() + std::mem::take(&mut self.padding), 0);
         let mut pax = Vec::new();
         if name.len() > 100 || !name.is_ascii() {
             pax_record(&mut pax, "path", &name);
@@ -108,12 +137,12 @@ impl TarWriter {
         }
         out.extend_from_slice(&header(&name, kind, size, &target, stamp));
         self.padding = pad(size);
-        vec![out.freeze()]
+        None
     }
 
-    /// The end of the stream.
-    pub fn finish(&mut self) -> Bytes {
-        BytesMut::zeroed(std::mem::take(&mut self.padding) + 2 * RECORD).freeze()
+    /// Appends the end of the stream.
+    pub fn finish(&mut self, out: &mut BytesMut) {
+        out.resize(out.len() + std::mem::take(&mut self.padding) + 2 * RECORD, 0);
     }
 }
 
@@ -267,7 +296,7 @@ impl TarReader {
     }
 
     /// Checks that the stream was whole.
-    pub fn finish(self) -> Result<(), ContentError> {
+    pub fn check_end(&self) -> Result<(), ContentError> {
         if self.ended && matches!(self.state, State::Header) { Ok(()) } else { Err(bad("it ends too early")) }
     }
 
@@ -340,27 +369,6 @@ impl TarReader {
     }
 }
 
-/// The parts of a tar stream.
-pub fn events(
-    pieces: impl Stream<Item = std::io::Result<Bytes>> + Send,
-) -> impl Stream<Item = Result<TreeEvent, ContentError>> + Send {
-    let state = (Box::pin(pieces), Some(TarReader::new()));
-    stream::try_unfold(state, |(mut pieces, mut reader)| async move {
-        loop {
-            let Some(tar) = &mut reader else { return Ok(None) };
-            if let Some(event) = tar.next_event()? {
-                return Ok(Some((event, (pieces, reader))));
-            }
-            match pieces.next().await {
-                Some(piece) => tar.push(&piece.map_err(ContentError::Input)?),
-                None => {
-                    reader.take().map_or(Ok(()), TarReader::finish)?;
-                }
-            }
-        }
-    })
-}
-
 fn bad(reason: impl Into<String>) -> ContentError {
     ContentError::Tar { reason: reason.into() }
 }
@@ -404,6 +412,17 @@ mod tests {
         proptest::collection::vec(item, 0..6).prop_map(|items| items.concat())
     }
 
+    fn written(events: impl IntoIterator<Item = TreeEvent>) -> Vec<u8> {
+        let (mut writer, mut out) = (TarWriter::new(b"root"), BytesMut::new());
+        for event in events {
+            if let Some(large) = writer.write(event, &mut out) {
+                out.extend_from_slice(&large);
+            }
+        }
+        writer.finish(&mut out);
+        out.to_vec()
+    }
+
     fn read(bytes: &[u8], piece: usize) -> Result<Vec<TreeEvent>, ContentError> {
         let mut reader = TarReader::new();
         let mut out: Vec<TreeEvent> = Vec::new();
@@ -416,15 +435,13 @@ mod tests {
                 }
             }
         }
-        reader.finish().map(|()| out)
+        reader.check_end().map(|()| out)
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read(events in tree(), piece in 1usize..1500) {
-            let mut writer = TarWriter::new(b"root");
-            let mut bytes: Vec<u8> = events.iter().cloned().flat_map(|e| writer.write(e)).flat_map(|b| b.to_vec()).collect();
-            bytes.extend_from_slice(&writer.finish());
+            let bytes = written(events.iter().cloned());
             prop_assert_eq!(bytes.len() % RECORD, 0);
             prop_assert_eq!(read(&bytes, piece).unwrap(), events);
             prop_assert!(read(&bytes[..bytes.len() - 2 * RECORD], piece).is_err(), "no end");
@@ -432,9 +449,7 @@ mod tests {
 
         #[test]
         fn damage_never_panics(events in tree(), at: prop::sample::Index, to: u8) {
-            let mut writer = TarWriter::new(b"root");
-            let mut bytes: Vec<u8> = events.into_iter().flat_map(|e| writer.write(e)).flat_map(|b| b.to_vec()).collect();
-            bytes.extend_from_slice(&writer.finish());
+            let mut bytes = written(events);
             let at = at.index(bytes.len());
             bytes[at] = to;
             let _ = read(&bytes, 700);
@@ -448,10 +463,12 @@ mod tests {
         let file = || TreeEvent::File { path: Vec::new(), size: 0 };
         let head = |attributes, fractions| {
             let mut writer = TarWriter { now: 7, fractions, ..TarWriter::new(b"root") };
-            assert!(writer.write(TreeEvent::Attributes(attributes)).is_empty());
-            let first = writer.write(file()).concat();
+            let (mut first, mut next) = (BytesMut::new(), BytesMut::new());
+            assert_eq!(writer.write(TreeEvent::Attributes(attributes), &mut first), None);
+            assert!(first.is_empty());
+            writer.write(file(), &mut first);
             // Of the next one nothing is said.
-            let next = writer.write(file()).concat();
+            writer.write(file(), &mut next);
             assert_eq!((&next[100..107], &next[136..147]), (&b"0000644"[..], &b"00000000007"[..]));
             first
         };

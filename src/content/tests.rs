@@ -251,12 +251,19 @@ async fn nothing_leads_out_of_the_output_folder() {
         ("nothing", file("", "x")),
         ("a dot", file(".", "x")),
     ] {
+        // Into a folder that is there, where files come one by one, and as a new one.
         let out = dir.path().join(case.replace(' ', "-"));
-        let all = stream::iter(std::iter::once(Ok(TreeEvent::Dir { path: Vec::new() })).chain(events));
-        let refused = extract(all, &out, "name".into()).await;
-        assert!(refused.is_err(), "{case} was written");
-        assert_eq!(listing(&outside), [("victim".to_owned(), "mine".to_owned())], "{case}");
-        assert!(listing(&out).iter().all(|(name, _)| !name.contains("part")), "{case} left something behind");
+        fs::create_dir(&out).unwrap();
+        let all = |events: Vec<_>| stream::iter(std::iter::once(Ok(TreeEvent::Dir { path: Vec::new() })).chain(events));
+        let new = out.join("new");
+        let again: Vec<_> = events.iter().map(|event| Ok(event.as_ref().unwrap().clone())).collect();
+        for (events, to) in [(events, &out), (again, &new)] {
+            let refused = extract(all(events), to, "name".into()).await;
+            assert!(refused.is_err(), "{case} was written");
+            assert_eq!(listing(&outside), [("victim".to_owned(), "mine".to_owned())], "{case}");
+            assert!(listing(&out).iter().all(|(name, _)| !name.contains("part")), "{case} left something behind");
+        }
+        assert!(!new.exists(), "{case}");
     }
 }
 
@@ -288,6 +295,42 @@ async fn a_dag_with_evil_names_writes_nothing() {
         assert!(tar.is_err(), "{name:?}");
     }
     assert!(!place.path("victim").exists());
+}
+
+/// A folder that was not there is there as a whole or not at all, and nothing else is left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_folder_appears_when_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let root = || Ok(TreeEvent::Dir { path: Vec::new() });
+    let parts = [folder("a"), file("a/b", "new"), link("a/l", "b")].concat_results();
+    let broken = || Err(ContentError::Internal { what: "the other end is gone".into() });
+    let failing = stream::iter([root()].into_iter().chain(parts).chain([broken()]));
+    assert!(extract(failing, &out, "n".into()).await.is_err());
+    let twice = stream::iter([root()].into_iter().chain([file("a", "1"), file("a", "2")].concat_results()));
+    assert_eq!(extract(twice, &out, "n".into()).await.unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "something was left behind");
+    // While it is written it is not there; who makes it meanwhile keeps it.
+    let parts = [folder("a"), file("a/b", "new")].concat_results();
+    let (place, beside) = (out.clone(), dir.path().to_owned());
+    let taken = stream::iter([root()].into_iter().chain(parts)).chain(stream::once(async move {
+        while fs::read_dir(&beside).unwrap().count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!place.exists());
+        fs::create_dir(&place).unwrap();
+        fs::write(place.join("theirs"), "x").unwrap();
+        Ok(TreeEvent::Dir { path: path("z") })
+    }));
+    assert_eq!(extract(taken, &out, "n".into()).await.unwrap_err().kind(), Kind::Conflict);
+    let there: Vec<_> = listing(&out).into_iter().map(|item| item.0).collect();
+    assert_eq!(there, ["theirs"]);
+    fs::remove_dir_all(&out).unwrap();
+    let parts = [folder("a"), file("a/b", "new"), link("a/l", "b")].concat_results();
+    let written = extract(stream::iter([root()].into_iter().chain(parts)), &out, "n".into()).await.unwrap();
+    assert_eq!((written.files, written.directories, written.symlinks, written.bytes), (1, 2, 1, 3));
+    assert_eq!(fs::read(out.join("a/b")).unwrap(), b"new");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
