@@ -158,6 +158,10 @@ impl Dht {
     pub async fn provide_counted(&self, key: &[u8]) -> Result<usize, NetError> {
         let owned = key.to_vec();
         self.walker.command(|reply| Command::Provide { key: owned, reply }).await?;
+        // Whoever pins much before anyone is met should not walk an empty table for each.
+        if self.routing_table_size() == 0 && self.walker.state.speaking(self.walker.protocol).is_empty() {
+            return Ok(0);
+        }
         let (_, seeds) = self.walker.start(key).await?;
         let closest = self.walker.walk(MessageType::FindNode, key, seeds, |_, _| ControlFlow::Continue(())).await;
         let addrs = self.peers.announce_addrs();

@@ -31,12 +31,15 @@ use crate::{
     },
 };
 
-/// How much goes out with one call of the system, in bytes.
+/// How much is gathered before it goes out, in bytes.
 const GROUP_BYTES: usize = 4 << 20;
 /// Blocks up to this size are copied beside their heads; larger ones are written from where they are.
 const COPY_BYTES: usize = 16 << 10;
 /// A chunk of the checkpoint is written when this much waits, in bytes.
 const CHECKPOINT_BYTES: usize = 64 << 10;
+/// Bytes of one call of the system. It becomes page cache in pieces as large as this, and where memory is fragmented the kernel
+/// would rather move pages about than make larger ones of smaller.
+const CALL_BYTES: usize = 256 << 10;
 /// Most buffers one call of the system takes.
 const MAX_SLICES: usize = 1000;
 
@@ -470,7 +473,12 @@ fn write_parts(file: &File, mut at: u64, scratch: &[u8], parts: &[Part]) -> io::
     }
     let mut rest: &mut [&[u8]] = &mut slices;
     while !rest.is_empty() {
-        let bufs: Vec<IoSlice<'_>> = rest.iter().take(MAX_SLICES).map(|s| IoSlice::new(s)).collect();
+        let mut room = CALL_BYTES;
+        let within = rest.iter().take(MAX_SLICES).map_while(|slice| {
+            let part = &slice[..slice.len().min(room)];
+            (room > 0).then(|| IoSlice::new(part)).inspect(|_| room -= part.len())
+        });
+        let bufs: Vec<IoSlice<'_>> = within.collect();
         let mut n = match pwritev(file, &bufs, at) {
             Ok(n) => n,
             Err(Errno::INTR) => continue,
