@@ -306,6 +306,18 @@ async fn what_is_pinned_here_keeps_its_name_and_kind() {
 
 #[tokio::test]
 async fn blocks_removed_while_it_goes_out_take_no_root_with_them() {
+    for _ in 0..100 {
+        match removed_while_it_goes_out().await {
+            // It was told all before the block went.
+            (0, 2, 2) => {}
+            seen => return assert_eq!(seen, (1, 1, 1)),
+        }
+    }
+    panic!("a block was never removed in time");
+}
+
+/// How often an export began again, the pins it gave in the end, and how many it says there are.
+async fn removed_while_it_goes_out() -> (u32, usize, u64) {
     let dir = tempfile::tempdir().unwrap();
     let from = filled(dir.path()).await;
     let mut pieces = from.carry_out();
@@ -330,7 +342,7 @@ async fn blocks_removed_while_it_goes_out_take_no_root_with_them() {
             CarryOut::Done(exported) => done = Some(exported),
         }
     }
-    assert_eq!((again, rows.len(), done.unwrap().pins), (1, 1, 1));
+    (again, rows.len(), done.unwrap().pins)
 }
 
 #[tokio::test]
