@@ -28,7 +28,9 @@ use crate::{
 
 /// Writes files and folders to disk, never outside the place named; fetches what is not here.
 #[derive(Args, Debug)]
-#[command(after_help = "A file appears under its name only when it is whole. Files of the same name are replaced.
+#[command(
+    after_help = "A file, and a folder that was not there, appears under its name only when it is whole. Files of
+the same name are replaced.
 JSON: {cid, path, size, files, items: [{cid, path, size, files}]}; outside items they are those of the last one; files is
 null for an archive
 
@@ -39,7 +41,8 @@ Examples:
   ipfs-kit get CID CID2 --output-dir all     several, each under its own name in one folder
   ipfs-kit get -a CID -o photos.tar          as one tar archive
   ipfs-kit get -a -C CID                     compressed, into ./CID.tar.gz
-  ipfs-kit get -C -l 9 CID/notes.txt         a file alone, into ./notes.txt.gz")]
+  ipfs-kit get -C -l 9 CID/notes.txt         a file alone, into ./notes.txt.gz"
+)]
 pub struct GetArgs {
     /// CIDs, or paths below them [default: the lines of standard input]
     #[arg(value_name = "CID[/PATH]")]
