@@ -145,7 +145,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
 done
 
 # shown KEY: median and range in ms; times A B: how often the first goes into the second.
-shown() { printf '%s\n' ${TIMES[$1]:-} | grep -v nan | sort -n | awk '{v[NR]=$1} END {if (NR) {m=(NR%2)?v[(NR+1)/2]:(v[NR/2]+v[NR/2+1])/2; printf "%d (%d-%d)", m, v[1], v[NR]} else printf "-"}'; }
+shown() { printf '%s\n' ${TIMES[$1]:-} | grep '[0-9]' | sort -n | awk '{v[NR]=$1} END {if (NR) {m=(NR%2)?v[(NR+1)/2]:(v[NR/2]+v[NR/2+1])/2; printf "%d (%d-%d)", m, v[1], v[NR]} else printf "-"}'; }
 times() { awk -v a="${1%% *}" -v b="${2%% *}" 'BEGIN {if (a > 0 && b > 0) printf "%.2f", b / a; else printf "-"}'; }
 # What is asked for, in times of Kubo's speed and as a share of the limit's; of `add 1 file` either both of Kubo's or the limit's.
 declare -A GOAL=(

@@ -1,4 +1,7 @@
 # Shared by the scripts in this folder: the rigs' daemons, and medians. Sourced, not run.
+
+# It is measured how fast and how large, not what the default limit allows.
+export IPFS_KIT_STORAGE_MAX=1TiB
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/rigs/lib.sh"
 EXAMPLES=$(dirname "$BIN")/examples
 
