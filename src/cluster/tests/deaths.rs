@@ -96,7 +96,8 @@ async fn who_asks_a_leader_that_has_just_died_turns_to_the_next_without_waiting_
     let begin = time::now();
     let (gone, mut status) = (dead.net.local_peer(), others[0].cluster.raft().unwrap().watch());
     let elected = async {
-        status.wait_for(|now| now.leader_info.as_ref().is_some_and(|info| info.peer != gone)).await.unwrap();
+        let another = status.wait_for(|now| now.leader_info.as_ref().is_some_and(|info| info.peer != gone));
+        tokio::time::timeout(GUARD, another).await.unwrap().unwrap();
         begin.elapsed()
     };
     let submitting = async {
