@@ -117,7 +117,6 @@ impl Run {
         let mut collection = blocks.collect()?;
         self.mark(&mut collection)?;
         let removed = self.sweep(&collection)?;
-        collection.shrink();
         drop(collection);
         if removed > 0 {
             self.runtime.block_on(blocks.sync())?;

@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Blocks,
     core::Core,
-    index::{Index, Key, Place, SHARDS},
+    index::{Index, SHARDS},
     marks::{self, Sort, Young},
+    places::{Key, Place},
     record::{self, Kind, RECORD_BYTES, RecordHead},
     scan::{Window, read_at},
     writer::Job,
@@ -359,10 +360,5 @@ impl Collection {
             out.push(Dead { key, place: Place { segment, offset, meta_len, data_len }, hash, cid });
         }
         Ok(())
-    }
-
-    /// Gives back memory that removed blocks took.
-    pub fn shrink(&self) {
-        (0..SHARDS).for_each(|shard| self.core.index_mut().shrink(shard));
     }
 }

@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     core::{Core, checkpoint_path, segment_path},
-    index::{Place, SegmentInfo},
+    index::SegmentInfo,
+    places::Place,
     record::{self, HEAD_BYTES, Kind, RECORD_BYTES, RecordHead},
     scan::{self, Window},
     writer::{Job, Moved, Reply},

@@ -18,8 +18,9 @@ use tokio::sync::{Notify, broadcast};
 
 use super::{
     Damage,
-    index::{Index, Key, Place},
+    index::Index,
     marks::{self, Generations},
+    places::{Key, Place},
     record::{self, Checked, RECORD_BYTES},
     scan::read_at,
 };

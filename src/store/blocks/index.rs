@@ -1,76 +1,20 @@
-//! Sans-IO: where every block lies, in 32 bytes a block.
+//! Sans-IO: where every block lies.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+    sync::atomic::Ordering::Relaxed,
 };
 
 use super::{
     BlockStat,
     marks::{self, Name, Young},
-    record::{HEAD_BYTES, RECORD_BYTES},
+    places::{Key, Place, Places, Slot},
+    record::HEAD_BYTES,
 };
 
-/// Maps that the index is divided into: what goes through all of it can pause between two.
+/// Tables that the index is divided into: what goes through all of it can pause between two.
 pub(super) const SHARDS: usize = 256;
-
-/// A keyed 128-bit fingerprint of a multihash. Its keys are drawn at every start, so that nobody can look for two
-/// blocks with the same one.
-pub(super) type Key = [u64; 2];
-
-/// Where a block lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub segment: u32,
-    pub offset: u32,
-    pub meta_len: u32,
-    pub data_len: u32,
-}
-
-impl Place {
-    /// Bytes of the record.
-    pub(super) fn total(&self) -> u64 {
-        RECORD_BYTES as u64 + u64::from(self.meta_len) + u64::from(self.data_len)
-    }
-}
-
-/// A place as the index holds it, with marks beside the length of the meta part. Marks change under a shared lock.
-struct Slot {
-    segment: u32,
-    offset: u32,
-    word: AtomicU32,
-    data_len: u32,
-}
-
-impl Slot {
-    fn new(place: Place, word: u32) -> Slot {
-        let Place { segment, offset, meta_len, data_len } = place;
-        Slot { segment, offset, word: AtomicU32::new(marks::with_length(word, meta_len)), data_len }
-    }
-
-    fn place(&self) -> Place {
-        let meta_len = marks::length(self.word.load(Relaxed));
-        Place { segment: self.segment, offset: self.offset, meta_len, data_len: self.data_len }
-    }
-
-    /// Changes the marks; gives the word before.
-    fn mark(&self, change: impl Fn(u32) -> u32) -> u32 {
-        let mut before = self.word.load(Relaxed);
-        loop {
-            let after = change(before);
-            if after == before {
-                return before;
-            }
-            match self.word.compare_exchange_weak(before, after, Relaxed, Relaxed) {
-                Ok(_) => return before,
-                Err(now) => before = now,
-            }
-        }
-    }
-}
-
-type Shard = HashMap<Key, Slot, BuildHasherDefault<Fingerprint>>;
 
 /// A segment's figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,36 +44,16 @@ impl SegmentInfo {
 /// as long as it is there, the removals have to be kept.
 const GRAVES_PERCENT: u64 = 12;
 
-/// Takes a fingerprint as its own hash.
-#[derive(Default)]
-pub(super) struct Fingerprint(u64);
-
-impl Hasher for Fingerprint {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&b| self.0 = self.0.rotate_left(8) ^ u64::from(b));
-    }
-
-    fn write_usize(&mut self, _: usize) {}
-
-    fn write_u64(&mut self, n: u64) {
-        self.0 ^= n;
-    }
-}
-
 pub(super) struct Index {
     keys: [RandomState; 2],
-    shards: Vec<Shard>,
+    shards: Vec<Places>,
     pub segments: BTreeMap<u32, SegmentInfo>,
     bytes: u64,
 }
 
 impl Default for Index {
     fn default() -> Self {
-        let shards = std::iter::repeat_with(Shard::default).take(SHARDS).collect();
+        let shards = std::iter::repeat_with(Places::default).take(SHARDS).collect();
         Index { keys: Default::default(), shards, segments: BTreeMap::new(), bytes: 0 }
     }
 }
@@ -137,14 +61,15 @@ impl Default for Index {
 impl Index {
     /// The key of a multihash.
     pub(super) fn key(&self, hash: &[u8]) -> Key {
-        [self.keys[0].hash_one(hash), self.keys[1].hash_one(hash)]
+        let (first, second) = (self.keys[0].hash_one(hash), self.keys[1].hash_one(hash));
+        [first as u32, (first >> 32) as u32, second as u32]
     }
 
-    fn shard(&self, key: &Key) -> &Shard {
+    fn shard(&self, key: &Key) -> &Places {
         &self.shards[key[0] as usize % SHARDS]
     }
 
-    fn shard_mut(&mut self, key: &Key) -> &mut Shard {
+    fn shard_mut(&mut self, key: &Key) -> &mut Places {
         &mut self.shards[key[0] as usize % SHARDS]
     }
 
@@ -167,7 +92,7 @@ impl Index {
         if let Some(info) = self.segments.get_mut(&place.segment) {
             info.live += place.total();
         }
-        if let Some(old) = self.shard_mut(&key).insert(key, Slot::new(place, word)) {
+        if let Some(old) = self.shard_mut(&key).insert(Slot::new(key, place, word)) {
             self.gone(old.place());
         }
     }
@@ -206,27 +131,19 @@ impl Index {
 
     /// Clears the marks in a shard, for a collection.
     pub(super) fn clear_marks(&self, shard: usize, young: Young) {
-        for slot in self.shards[shard].values() {
+        for slot in self.shards[shard].iter() {
             slot.mark(|word| marks::cleared(word, young));
         }
     }
 
     /// Where the blocks of a shard lie that nothing spares.
     pub(super) fn dead(&self, shard: usize, young: Young) -> impl Iterator<Item = (u32, u32)> {
-        let slots = self.shards[shard].values();
+        let slots = self.shards[shard].iter();
         slots.filter(move |slot| !young.spares(slot.word.load(Relaxed))).map(|slot| (slot.segment, slot.offset))
     }
 
-    /// Gives back what a shard takes beyond its need.
-    pub(super) fn shrink(&mut self, shard: usize) {
-        let shard = &mut self.shards[shard];
-        if shard.len() * 4 < shard.capacity() {
-            shard.shrink_to(shard.len() * 2);
-        }
-    }
-
     fn all(&self) -> impl Iterator<Item = (Key, Place)> {
-        self.shards.iter().flatten().map(|(key, slot)| (*key, slot.place()))
+        self.shards.iter().flat_map(Places::iter).map(|slot| (slot.key, slot.place()))
     }
 
     fn gone(&mut self, old: Place) {
@@ -339,7 +256,6 @@ mod tests {
         index.remove(&key);
         assert_eq!(index.stat(), BlockStat { disk_bytes: 1000, ..BlockStat::default() });
         assert_eq!(index.segments[&1].live, 0);
-        assert_eq!(std::mem::size_of::<(Key, Slot)>(), 32);
 
         // Marks go along when a block moves, and spare it.
         let (shard, to) = (key[0] as usize % SHARDS, Place { offset: 900, ..place });

@@ -24,6 +24,7 @@ pub(crate) mod fuzz;
 mod index;
 mod marks;
 mod open;
+mod places;
 mod record;
 mod scan;
 #[cfg(test)]

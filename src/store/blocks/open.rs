@@ -12,7 +12,8 @@ use super::{
     Damage,
     checkpoint::{self, Checkpoint},
     core::{Active, Core, checkpoint_path, segment_path},
-    index::{Index, Place, SegmentInfo},
+    index::{Index, SegmentInfo},
+    places::Place,
     record::{self, HEAD_BYTES, Kind},
     scan::{self, Found},
 };

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use super::{
     Cursor, Damage, VerifyReport, checkpoint,
     core::{Core, checkpoint_path, segment_path},
-    index::{Key, Place, SegmentInfo},
+    index::SegmentInfo,
+    places::{Key, Place},
     record::{self, HEAD_BYTES, Kind, RECORD_BYTES, RecordHead},
     scan::{self, Window, read_at},
 };

@@ -17,9 +17,10 @@ use super::{
     checkpoint::{self, Checkpoint},
     collect::{Dead, Gone},
     core::{Core, checkpoint_path},
-    index::{Key, Place, SegmentInfo},
+    index::SegmentInfo,
     marks::Young,
     open,
+    places::{Key, Place},
     record::{self, HEAD_BYTES, Kind, RECORD_BYTES},
     scan::Found,
 };
