@@ -1,12 +1,10 @@
 //! Sans-IO: finds the links in a DAG-CBOR block (tag 42, <https://ipld.io/specs/codecs/dag-cbor/spec/>) without building
 //! its values.
 
-use super::{DagError, pb::MAX_LINKS};
+use super::{DagError, codec::MAX_DEPTH, pb::MAX_LINKS};
 use crate::base::{Cid, MAX_BLOCK_BYTES};
 
 const CODEC: &str = "dag-cbor";
-/// Deepest nesting read.
-const MAX_DEPTH: usize = 1024;
 
 /// The CIDs in a block, in the order they stand in.
 ///
@@ -37,10 +35,11 @@ pub fn link_cids(bytes: &[u8]) -> Result<Vec<Cid>, DagError> {
                 let items = if major == 5 { argument.checked_mul(2) } else { Some(argument) };
                 // Each item takes at least a byte, so more cannot be there.
                 let items = items.filter(|n| *n <= rest.len() as u64).ok_or_else(|| err("truncated"))?;
-                open.push(items);
+                // The first of them is the block itself.
                 if open.len() > MAX_DEPTH {
                     return Err(err("nested too deeply"));
                 }
+                open.push(items);
             }
             6 if argument == 42 => {
                 let (major, len) = head(&mut rest)?;
@@ -90,6 +89,14 @@ mod tests {
         fn any_bytes_end(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = link_cids(&bytes);
         }
+    }
+
+    /// As deep as values are read, links are found.
+    #[test]
+    fn the_deepest_value_is_read() {
+        let deep = |levels: usize| [&[0x81].repeat(levels - 1)[..], &[0x80]].concat();
+        assert_eq!(link_cids(&deep(MAX_DEPTH)), Ok(Vec::new()));
+        assert!(link_cids(&deep(MAX_DEPTH + 1)).is_err());
     }
 
     #[test]
